@@ -1,0 +1,1 @@
+"""Everything that touches Flower, Hydra, the disk, the clock or the network."""

@@ -1,0 +1,1 @@
+"""CT on disk → training samples. Knows neither Flower nor Hydra."""

@@ -1,0 +1,1 @@
+"""Crop → logit. Knows neither data nor federation."""

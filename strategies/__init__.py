@@ -1,0 +1,1 @@
+"""The arithmetic of federation: nine small parts, composed by `Federated`."""
