@@ -30,9 +30,7 @@ class CtVolume:
     def world_to_voxel(self, point_xyz_mm: tuple[float, float, float]) -> tuple[float, float, float]:
         """Patient coordinates (LPS, mm) → fractional voxel index (z, y, x)."""
         from_origin = np.subtract(point_xyz_mm, self.origin_xyz_mm)
-        x, y, z = np.linalg.solve(np.asarray(self.direction), from_origin) / np.array(
-            self.spacing_zyx_mm[::-1]
-        )
+        x, y, z = np.linalg.solve(np.asarray(self.direction), from_origin) / np.array(self.spacing_zyx_mm[::-1])
         return float(z), float(y), float(x)
 
     def voxel_to_world(self, voxel_zyx: tuple[float, float, float]) -> tuple[float, float, float]:

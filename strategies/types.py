@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 Tensor = NDArray[Any]
