@@ -1,0 +1,185 @@
+"""The one door between configuration and code: `compose` reads conf/, `build` turns a node into an object.
+
+The result is a plain nested dict; no class of ours ever sees a Hydra object. Both sides of a federation compose
+from their own conf/ and compare fingerprints (`app.fingerprint`).
+"""
+
+import difflib
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+ALLOWED = ("strategies.", "models.", "data.", "app.", "torch.optim.")
+"""What configuration may name. Hydra 1.3 has a blocklist only, and a run's overrides come from another machine."""
+
+PATH_KEYS = frozenset({"path", "sites", "site", "weights"})
+"""Keys that hold a path: made absolute before a run leaves the shell's working directory."""
+
+Config = dict[str, Any]
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used as it was given. One line, with what to write instead."""
+
+
+def compose(overrides: Sequence[str] = ()) -> Config:
+    """Compose conf/config.yaml with Hydra overrides into a plain, resolved dict.
+
+    Raises:
+        ConfigError: an override that names nothing, with the nearest valid name; a value of the wrong type; a
+            mandatory value that is missing.
+    """
+    try:
+        config = _compose(overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_explain(error, overrides)) from error
+    _check_types(config)
+    return config
+
+
+def build(node: Mapping[str, Any], /, **runtime: Any) -> Any:
+    """Turn one node into one object. Only our packages and torch's optimisers may be named.
+
+    Raises:
+        ConfigError: a target outside `ALLOWED`, or values that its constructor refuses.
+    """
+    for where, target in _targets(node, "config"):
+        _refuse_unless_allowed(where, target)
+    try:
+        return instantiate(dict(node), _convert_="all", **runtime)
+    except HydraException as error:
+        raise ConfigError(f"{node.get('_target_')}: {error.__cause__ or error}".splitlines()[0]) from error
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration as YAML, as it is written into a run folder."""
+    return str(OmegaConf.to_yaml(OmegaConf.create(config)))
+
+
+def to_line(overrides: Sequence[str]) -> str:
+    """Overrides as the one string that travels in Flower's flat run configuration."""
+    return shlex.join(overrides)
+
+
+def from_line(line: str) -> list[str]:
+    """The overrides back from `to_line`."""
+    return shlex.split(line)
+
+
+def absolute_paths(config: Config) -> list[str]:
+    """Overrides that make every relative path of `config` absolute, seen from the current folder."""
+    made = []
+    for key, value in leaves(config):
+        if key.rpartition(".")[2] in PATH_KEYS and isinstance(value, str) and not Path(value).is_absolute():
+            made.append(f"{key}={quoted(str(Path(value).expanduser().resolve()))}")
+    return made
+
+
+def quoted(text: str) -> str:
+    """`text` as a Hydra string literal, whatever it contains."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a nested dict with its dotted key."""
+    if isinstance(node, Mapping) and node:
+        for key, child in node.items():
+            yield from leaves(child, f"{where}.{key}" if where else str(key))
+    else:
+        yield where, node
+
+
+def _compose(overrides: Sequence[str]) -> Config:
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = hydra.compose("config", overrides=list(overrides))
+    plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    return {str(key): value for key, value in plain.items() if key not in ("experiment", "sweep")}  # type: ignore[union-attr]
+
+
+@lru_cache(maxsize=1)
+def _defaults() -> Config:
+    return _compose(())
+
+
+def _check_types(config: Config) -> None:
+    """A number stays a number: Hydra would let `rounds=ten` through as text."""
+    for key, default in _defaults().items():
+        got = config[key]
+        if isinstance(default, bool) or not isinstance(default, int) or got is None:
+            continue
+        if not isinstance(got, int) or isinstance(got, bool) or got < 0:
+            raise ConfigError(f"{key}={got}: a whole number ≥ 0 is needed, like {key}={default}")
+    if config["rounds"] is None or config["rounds"] < 1:
+        raise ConfigError(f"rounds={config['rounds']}: at least one round is needed")
+
+
+def _explain(error: Exception, overrides: Sequence[str]) -> str:
+    first = str(error).splitlines()[0]
+    if missing := re.search(r"Missing mandatory value: (\S+)", str(error)):
+        return f"{missing[1]} is not set; add {missing[1]}=…"
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if not _names_something(key):
+            return f"unknown setting {key!r}{_nearest(key, _names())}"
+        if (CONF / key).is_dir() and value not in _options(key):
+            return f"{key}={value}: no such choice{_nearest(value, _options(key))}; there are: {', '.join(_options(key))}"
+    return f"the configuration cannot be composed: {first}"
+
+
+def _names_something(key: str) -> bool:
+    return (CONF / key).is_dir() or key in _names()
+
+
+def _names() -> list[str]:
+    keys = [key for key, _ in leaves(_defaults())]
+    inner = {".".join(key.split(".")[:depth]) for key in keys for depth in range(1, key.count(".") + 2)}
+    groups = [str(folder.relative_to(CONF)) for folder in CONF.rglob("*") if folder.is_dir()]
+    return sorted(inner | set(groups))
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def _nearest(word: str, among: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, among, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _targets(node: Any, where: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield where, node["_target_"]
+        for key, child in node.items():
+            yield from _targets(child, f"{where}.{key}")
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _targets(child, f"{where}[{index}]")
+
+
+def _refuse_unless_allowed(where: str, target: Any) -> None:
+    # A prefix alone is not enough: `app.logging.os.system` is `os.system`. Every step of the path must be ours.
+    plain = isinstance(target, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", target)
+    if not plain or not target.startswith(ALLOWED) or not _is_defined_there(target):
+        raise ConfigError(f"{where}: {target!r} may not be built from configuration (allowed: {', '.join(ALLOWED)})")
+
+
+def _is_defined_there(target: str) -> bool:
+    from hydra.utils import get_object
+
+    found = get_object(target)
+    home = getattr(found, "__module__", "")
+    return isinstance(home, str) and f"{home}.".startswith(ALLOWED)

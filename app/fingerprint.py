@@ -1,0 +1,63 @@
+"""What runs here, as two hashes: the code and the shared configuration. They travel in every plan.
+
+A hospital that would run other code, or compose another configuration, refuses the round. Paths, devices and
+where the data lie are each hospital's own and stay outside; package versions are recorded, and only warn.
+"""
+
+import hashlib
+import json
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from app.config import CONF, Config
+
+PACKAGES = ("app", "data", "models", "strategies")
+OWN_BUSINESS = ("device", "source", "deadline_s", "replicates", "optimise")
+"""Settings that may differ between a hospital and the server."""
+
+LIBRARIES = ("flwr", "torch", "monai", "numpy", "opacus", "pydicom", "hydra-core", "dp-accounting")
+
+
+@lru_cache(maxsize=1)
+def code_hash() -> str:
+    """SHA-256 over the names and contents of our Python files and conf/, 16 hex digits."""
+    root = CONF.parent
+    digest = hashlib.sha256()
+    for path in sorted(_code_files(root)):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root)}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def config_hash(config: Config) -> str:
+    """SHA-256 of the shared part of a resolved configuration, 16 hex digits."""
+    return hashlib.sha256(json.dumps(shared(config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def shared(config: Config) -> Config:
+    """What server and hospitals must agree on."""
+    kept = {key: value for key, value in config.items() if key not in OWN_BUSINESS}
+    return kept | {"federation": _shared_federation(config["federation"])}
+
+
+def fingerprint(config: Config) -> dict[str, Any]:
+    """The content of a run folder's fingerprint.json."""
+    versions = {name: metadata.version(name) for name in LIBRARIES}
+    return {"code": code_hash(), "config": config_hash(config), "packages": versions}
+
+
+def _shared_federation(federation: Config) -> Config:
+    hospitals = {
+        name: {k: v for k, v in (facts or {}).items() if k not in ("site", "source")}
+        for name, facts in federation["hospitals"].items()
+    }
+    return {"name": federation["name"], "mode": federation["mode"], "hospitals": hospitals}
+
+
+def _code_files(root: Path) -> list[Path]:
+    found = [path for package in PACKAGES for path in (root / package).rglob("*.py")]
+    # Flower's bundles leave test files out; so must the hash that both sides compute.
+    return [*found, *CONF.rglob("*.yaml")]

@@ -1,0 +1,1 @@
+"""A run over its rounds, as the server sees it: legs, journal, checkpoint, stopping, summary."""
