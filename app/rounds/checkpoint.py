@@ -35,7 +35,7 @@ def save_state(folder: Path, state: ServerState) -> None:
     facts = {"schema": SCHEMA, "round": state.round, "facts": state.facts, "checksum": _checksum(tensors)}
     content = save(tensors, metadata={"fedvox": json.dumps(facts, sort_keys=True)})
     if newest.exists():
-        newest.replace(folder / "previous.safetensors")
+        _keep(newest, folder / "previous.safetensors")
     with replacing(newest) as file:
         file.write(content)
 
@@ -55,6 +55,14 @@ def load_state(folder: Path) -> ServerState | None:
     if files:
         raise BrokenCheckpoint(f"no readable checkpoint in {folder}; start the run anew in another folder")
     return None
+
+
+def _keep(newest: Path, previous: Path) -> None:
+    """A second name for the newest state, so that it stays until the new one is whole."""
+    link = previous.with_suffix(".link")
+    link.unlink(missing_ok=True)
+    link.hardlink_to(newest)
+    link.replace(previous)
 
 
 def _read(path: Path) -> ServerState:

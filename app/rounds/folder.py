@@ -1,0 +1,107 @@
+"""A run's folder: what the run was, what happened, what it made.
+
+    config.yaml  overrides.txt  fingerprint.json     what it was
+    rounds.jsonl                                     one line of facts a round
+    checkpoint/[LEG/]state.safetensors               to go on from
+    [legs/LEG/]model.safetensors, model.json         what it made
+    scores/[LEG].npz                                 score histograms of the final test, by hospital
+    summary.json                                     what each hospital got and paid
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.config import Config, ConfigError, compose, from_line, leaves, to_line, to_yaml
+from app.files import append_json, replacing, write_json, write_text
+from app.fingerprint import fingerprint, shared
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder, and where things lie in it."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        """One JSON line a round."""
+        return self.path / "rounds.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """The outcome."""
+        return self.path / "summary.json"
+
+    def checkpoint(self, leg: str) -> Path:
+        """The folder of a leg's server state."""
+        return self.path / "checkpoint" / leg
+
+    def model(self, leg: str) -> Path:
+        """Where a leg's final model goes."""
+        return (self.path / "legs" / leg if leg else self.path) / "model.safetensors"
+
+    def scores(self, leg: str) -> Path:
+        """Where a leg's final scores go."""
+        return self.path / "scores" / f"{leg or 'all'}.npz"
+
+    def overrides(self) -> list[str]:
+        """The overrides that the run was started with."""
+        return from_line((self.path / "overrides.txt").read_text(encoding="utf-8"))
+
+    def append(self, facts: dict[str, Any]) -> None:
+        """Add one line to the journal."""
+        append_json(self.journal, facts)
+
+    def lines(self, leg: str) -> list[dict[str, Any]]:
+        """A leg's journal lines, oldest first; a torn last line is left out."""
+        return [line for line in self._lines() if line["leg"] == leg]
+
+    def forget_after(self, leg: str, round: int) -> None:
+        """Drop journal lines of rounds that were journalled but not yet checkpointed when the run was killed."""
+        kept = [line for line in self._lines() if line["leg"] != leg or line["round"] <= round]
+        with replacing(self.journal) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        if not self.journal.exists():
+            return
+        for text in self.journal.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(text)
+            except json.JSONDecodeError:
+                return
+
+
+def create(path: Path, config: Config, overrides: list[str]) -> RunFolder:
+    """Make a new run folder.
+
+    Raises:
+        ConfigError: the folder exists and is not empty.
+    """
+    if path.exists() and any(path.iterdir()):
+        raise ConfigError(f"the run folder {path} exists already; name another, or continue it with --resume {path}")
+    path.mkdir(parents=True, exist_ok=True)
+    write_text(path / "config.yaml", to_yaml(config))
+    write_text(path / "overrides.txt", to_line(overrides) + "\n")
+    write_json(path / "fingerprint.json", fingerprint(config))
+    return RunFolder(path)
+
+
+def reopen(path: Path, config: Config) -> RunFolder:
+    """An existing run folder, to go on with.
+
+    Raises:
+        ConfigError: it is no run folder, or was started with another configuration (names the keys that differ).
+    """
+    if not (path / "overrides.txt").exists():
+        raise ConfigError(f"{path} is no run folder: it has no overrides.txt")
+    folder = RunFolder(path)
+    before, now = dict(leaves(shared(compose(folder.overrides())))), dict(leaves(shared(config)))
+    if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
+        raise ConfigError(
+            f"{path} was started with other settings ({', '.join(changed[:5])}); resume with the same, or start a new run"
+        )
+    return folder

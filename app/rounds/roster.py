@@ -1,0 +1,45 @@
+"""Who can be asked: hospital name → Flower node, asked anew each round, so that nodes may come and go."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+HELLO = f"{MessageType.QUERY}.hello"
+"""Asks a node which hospital it is."""
+
+HELLO_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Simulation: the server's list of hospitals, spread over whatever nodes there are."""
+
+    hospitals: Sequence[str]
+
+    def __call__(self, grid: Grid) -> dict[str, int]:
+        """The present assignment; empty where no node has come up yet."""
+        nodes = sorted(grid.get_node_ids())
+        return {name: nodes[i % len(nodes)] for i, name in enumerate(self.hospitals)} if nodes else {}
+
+
+@dataclass(frozen=True)
+class Introduced:
+    """Deployment: each node says which hospital it is, once; names outside the list are not asked."""
+
+    hospitals: Sequence[str]
+    known: dict[int, str] = field(default_factory=dict)
+
+    def __call__(self, grid: Grid) -> dict[str, int]:
+        """The hospitals whose nodes are online now."""
+        online = list(grid.get_node_ids())
+        self._greet(grid, [node for node in online if node not in self.known])
+        return {self.known[node]: node for node in online if self.known.get(node) in self.hospitals}
+
+    def _greet(self, grid: Grid, strangers: Sequence[int]) -> None:
+        content = RecordDict({"hello": ConfigRecord({})})
+        messages = [Message(content=content, message_type=HELLO, dst_node_id=node) for node in strangers]
+        for reply in grid.send_and_receive(messages, timeout=HELLO_SECONDS) if messages else ():
+            if reply.has_content() and "hello" in reply.content.config_records:
+                self.known[reply.metadata.src_node_id] = str(reply.content.config_records["hello"]["hospital"])

@@ -1,0 +1,55 @@
+"""The synthetic cohort of a simulation: written once under FEDVOX_HOME/cohorts, found again by its settings."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from app.home import home
+from data.synthetic import write_cohort
+
+TARGET = f"{__name__}.SyntheticCohort"
+
+
+@dataclass(frozen=True)
+class SyntheticCohort:
+    """Thorax phantoms for every hospital of a federation, as each would have them on disk."""
+
+    patients: int
+    """Of all hospitals together."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.patients < 1:
+            raise ValueError(f"source.patients={self.patients}: at least one patient a hospital is needed")
+
+    def folder(self, hospitals: Mapping[str, Any]) -> Path:
+        """Where the cohort lies, or will."""
+        settings = json.dumps([asdict(self), _orders(self, hospitals)], sort_keys=True)
+        return home() / "cohorts" / hashlib.sha256(settings.encode()).hexdigest()[:16]
+
+    def write(self, hospitals: Mapping[str, Any], progress: Callable[[int, int], None] | None = None) -> Path:
+        """Write what is not there yet; the folder of the cohort."""
+        folder = self.folder(hospitals)
+        write_cohort(folder, hospitals=_orders(self, hospitals), seed=self.seed, progress=progress)
+        return folder
+
+
+def is_cohort(source: Mapping[str, Any]) -> bool:
+    """Is this source node the synthetic cohort?"""
+    return source.get("_target_") == TARGET
+
+
+def _orders(cohort: SyntheticCohort, hospitals: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each hospital gets: its share of the patients, at least one."""
+    total = sum(facts.get("share", 1.0) for facts in hospitals.values())
+    return {
+        name: {
+            "patients": max(1, round(cohort.patients * facts.get("share", 1.0) / total)),
+            "scanner": facts.get("scanner", "GE"),
+            "format": facts.get("format", "dicom"),
+        }
+        for name, facts in hospitals.items()
+    }

@@ -1,0 +1,65 @@
+"""Nothing private in an error: what goes wrong at a hospital leaves as a code; the words stay in its own log."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import Context, Message
+
+from app.config import ConfigError
+from data.errors import DataError
+from strategies import records
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Message, Context], Message]
+
+
+class Declined(Exception):
+    """The hospital will not take part in this round."""
+
+    def __init__(self, code: str, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+def shielded(handler: Handler) -> Handler:
+    """`handler`, with every exception turned into a reply that carries a code and nothing else."""
+
+    def safe(message: Message, context: Context) -> Message:
+        try:
+            return handler(message, context)
+        except Exception as error:
+            code = code_of(error)
+            log.warning("hospital declined %s with code %s: %s", message.metadata.message_type, code, error, exc_info=error)
+            return records.decline(message, code)
+
+    return safe
+
+
+def code_of(error: Exception) -> str:
+    """A stable, public word for what went wrong."""
+    if isinstance(error, Declined | DataError):
+        return error.code
+    if isinstance(error, ConfigError):
+        return "configuration"
+    if isinstance(error, MemoryError):
+        return "out-of-memory"
+    if isinstance(error, FloatingPointError):
+        return "loss-not-finite"
+    if isinstance(error, OSError):
+        return "disk" if error.filename or error.errno else "system"
+    return "internal"
+
+
+def log_to(folder: Path) -> None:
+    """Send this hospital's messages to FOLDER/site.log too (rotated, 5 × 1 MB)."""
+    from logging.handlers import RotatingFileHandler
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = str(folder / "site.log")
+    root = logging.getLogger("app")
+    if not any(getattr(handler, "baseFilename", "") == path for handler in root.handlers):
+        handler = RotatingFileHandler(path, maxBytes=1_000_000, backupCount=5, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        root.addHandler(handler)

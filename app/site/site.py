@@ -1,0 +1,62 @@
+"""One hospital, ready to work: its scans, and which of its patients train, steer and test."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.config import Config, build
+from data.cache import Cache
+from data.dataset import Crops, open_crops
+from data.partition import folds, split
+from data.sources import Source
+
+
+@dataclass(frozen=True)
+class Site:
+    """A hospital's own things. Nothing of it leaves but through `app.site.shield`."""
+
+    name: str
+    source: Source
+    cache_dir: Path
+    state_dir: Path
+    device: str
+    policy: Mapping[str, Any]
+    data_age_months: float | None
+
+    def crops(self, config: Config, progress: Callable[[int, int], None] | None = None) -> Crops:
+        """All crops of the hospital, prepared and cached on the way."""
+        return open_crops(self.source, build(config["preprocess"]), Cache(self.cache_dir), progress=progress)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A hospital's crops by what they are for; no patient is in two of them."""
+
+    train: Crops
+    validation: Crops
+    test: Crops
+
+
+def divide(crops: Crops, settings: Mapping[str, Any], *, fold: int, seed: int) -> Parts:
+    """Divide by patient: by keyed hash, or with fold `fold` held out as the test."""
+    patients = np.array(crops.patients)
+    test = _held_out(crops, settings, fold=fold, seed=seed)
+    place = split(
+        sorted(set(crops.patients) - test),
+        key=settings["key"],
+        test=settings["test"] if fold < 0 else 0.0,
+        validation=settings["validation"],
+    )
+    where = np.array([place.get(patient, "test") for patient in patients], dtype=object)
+    train, validation, held = (crops.subset(np.flatnonzero(where == part)) for part in ("train", "validation", "test"))
+    return Parts(train, validation, held)
+
+
+def _held_out(crops: Crops, settings: Mapping[str, Any], *, fold: int, seed: int) -> set[str]:
+    if fold < 0:
+        return set()
+    assigned = folds(crops.patients, crops.labels, n=settings["folds"], seed=seed)
+    return {patient for patient, its_fold in assigned.items() if its_fold == fold}

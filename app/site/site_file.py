@@ -1,0 +1,96 @@
+"""site.yaml, the hospital's own file: read, checked, faults named with their line.
+
+    name: north
+    source: {_target_: data.sources.DicomFolder, path: data}     # as in conf/source; paths are relative to this file
+    cache_dir: cache
+    state_dir: state
+    device: auto
+    policy: {epsilon_cap: 8.0, delta: 1.0e-5, min_patients: 5, accepted: {}, approved_code: []}
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from app.config import PATH_KEYS, ConfigError
+
+FIELDS: Mapping[str, type | tuple[type, ...]] = {
+    "name": str,
+    "source": dict,
+    "cache_dir": str,
+    "state_dir": str,
+    "device": str,
+    "policy": dict,
+    "data_age_months": (int, float),
+}
+REQUIRED = ("name", "source", "cache_dir", "state_dir")
+POLICY: Mapping[str, type | tuple[type, ...]] = {
+    "epsilon_cap": (int, float),
+    "delta": float,
+    "min_patients": int,
+    "accepted": dict,
+    "approved_code": list,
+}
+
+
+@dataclass(frozen=True)
+class SiteFile:
+    """What a hospital wrote, with paths made absolute."""
+
+    name: str
+    source: dict[str, Any]
+    cache_dir: Path
+    state_dir: Path
+    device: str = "auto"
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    data_age_months: float | None = None
+
+
+def read_site_file(path: Path) -> SiteFile:
+    """Read and check a site.yaml.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML, or a field is missing, unknown or of the wrong type.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        plain = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path} ({error.strerror}); `fedvox data synth DIR` writes examples") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{path} holds no fields; needed are {', '.join(REQUIRED)}")
+    _check_fields(path, node, plain, FIELDS, "")
+    if missing := [name for name in REQUIRED if name not in plain]:
+        raise ConfigError(f"{path}: {', '.join(missing)} is missing")
+    return _site_file(path.parent.absolute(), plain)
+
+
+def _check_fields(path: Path, node: yaml.MappingNode, plain: Any, allowed: Mapping[str, Any], inside: str) -> None:
+    for key_node, value_node in node.value:
+        where, key = f"{path}:{key_node.start_mark.line + 1}", key_node.value
+        if key not in allowed:
+            raise ConfigError(f"{where}: unknown field {inside + key!r}; known are {', '.join(allowed)}")
+        if not isinstance(plain[key], allowed[key]) or isinstance(plain[key], bool):
+            wanted = allowed[key] if isinstance(allowed[key], type) else allowed[key][-1]
+            raise ConfigError(f"{where}: {inside}{key} is {plain[key]!r}; a {wanted.__name__} is needed")
+        if key == "policy" and isinstance(value_node, yaml.MappingNode):
+            _check_fields(path, value_node, plain[key], POLICY, "policy.")
+
+
+def _site_file(folder: Path, plain: dict[str, Any]) -> SiteFile:
+    source = {k: str(folder / v) if k in PATH_KEYS and isinstance(v, str) else v for k, v in plain["source"].items()}
+    return SiteFile(
+        name=plain["name"],
+        source=source,
+        cache_dir=folder / plain["cache_dir"],
+        state_dir=folder / plain["state_dir"],
+        device=plain.get("device", "auto"),
+        policy=plain.get("policy", {}),
+        data_age_months=plain.get("data_age_months"),
+    )
