@@ -45,6 +45,8 @@ class Plan:
     """Hash of the server's code; a hospital that runs other code refuses."""
     config: str = ""
     """Hash of the configuration shared by all; a hospital that composes another one refuses."""
+    strength: float = float("nan")
+    """Strength of the local part in this round (FedProx's adaptive μ); NaN: as configured."""
 
     def record(self) -> dict[str, Scalar]:
         """As plain scalars, for the wire."""
@@ -75,6 +77,13 @@ class Report:
     """Age of the hospital's data; None where the hospital does not state it."""
     histogram: tuple[int, ...] = ()
     """Scores of the received model on the validation patients, counted per bin: negatives, then positives."""
+    run: str = ""
+    """The plan's run and leg, given back: an answer to another run is refused. Filled in when the reply is built."""
+    leg: str = ""
+    code: str = ""
+    """Hash of the code the hospital runs; "" where it does not say."""
+    memory_mb: float | None = None
+    """Memory the hospital has free for training; None where it does not say (dynamic selection reads it)."""
     salt: str = ""
     """Random, so that two equal reports are two different objects in Flower's content-addressed store."""
 
@@ -104,6 +113,15 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """One hospital's answer to an evaluation: plain values, meaning given by the application."""
+
+    report: Mapping[str, Any]
+    """Scalars and lists of scalars."""
+    arrays: Tensors = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Stop:
     """Why a run ends before its last round."""
 
@@ -127,6 +145,16 @@ class RoundFacts:
     bytes_down: Mapping[str, int]
     bytes_up: Mapping[str, int]
     refused: tuple[Refusal, ...] = ()
+    failed: str = ""
+    """Why the model did not change in this round: "quorum"; "" where it did."""
+    late: Mapping[str, int] = field(default_factory=dict)
+    """Updates of earlier rounds that went into this one: hospital → rounds late."""
+    benched: tuple[str, ...] = ()
+    """Hospitals left out of this round after failing several rounds in a row."""
+    strength: float = float("nan")
+    """Strength of the local part that the plans carried; NaN: as configured."""
+    privacy: Mapping[str, Any] = field(default_factory=dict)
+    """What the privacy part released, as facts (sensitivity, noise, clipping bound); empty where it did nothing."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""The weighted mean, streaming: Δ = Σ_k f_k·Δ_k / Σ_k f_k.
+
+One accumulator as large as the model, whatever the number of hospitals; each reply is read once and may be dropped.
+
+Source: McMahan et al. 2017, "Communication-efficient learning of deep networks from decentralized data", alg. 1.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+
+from strategies.aggregate import Combined
+from strategies.errors import NoWeight
+from strategies.tensors import accumulator_dtype, add_scaled
+from strategies.types import Tensor, Tensors
+
+
+@dataclass(frozen=True)
+class Mean:
+    needs_individual = False
+
+    def begin(self, like: Mapping[str, Tensor]) -> "RunningMean":
+        return RunningMean({name: np.zeros(t.shape, accumulator_dtype(t)) for name, t in like.items()}, dict(like))
+
+
+@dataclass
+class RunningMean:
+    """Σ f_k·Δ_k and the factors. The accumulator is the only state, and it is ours."""
+
+    total: Tensors
+    like: Mapping[str, Tensor]
+    factors: dict[str, float] = field(default_factory=dict)
+
+    def add(self, hospital: str, delta: Mapping[str, Tensor], factor: float) -> None:
+        for name, tensor in delta.items():
+            add_scaled(self.total[name], tensor, factor)
+        self.factors[hospital] = self.factors.get(hospital, 0.0) + factor
+
+    def merge(self, other: Self) -> None:
+        self.add("", other.total, 1.0)
+        del self.factors[""]
+        self.factors |= other.factors
+
+    def combine(self) -> Combined:
+        weights = normalised(self.factors)
+        scale = 1.0 / math.fsum(self.factors.values())
+        for tensor in self.total.values():
+            np.multiply(tensor, tensor.dtype.type(scale), out=tensor)
+        delta = {name: tensor.astype(self.like[name].dtype, copy=False) for name, tensor in self.total.items()}
+        return Combined(delta, weights)
+
+
+def normalised(factors: Mapping[str, float]) -> dict[str, float]:
+    """f_k / Σ f. Raises NoWeight, naming the hospitals, where that cannot be."""
+    total = math.fsum(factors.values())
+    if not (math.isfinite(total) and total > 0):
+        raise NoWeight(
+            f"the weights of hospitals {', '.join(sorted(factors)) or '(none)'} add up to {total}; nothing can be averaged: "
+            "choose another strategy/weighting, or give it a floor"
+        )
+    return {hospital: factor / total for hospital, factor in factors.items()}

@@ -1,0 +1,22 @@
+"""How small: what stands on the wire for an update.
+
+An encoded update is a set of named tensor groups. Group "values" is always there; a codec may add groups of its own
+(scales, positions) and replaces the values by smaller ones. Codecs are lossy; what is lost is kept at the hospital and
+added to its next update (error feedback).
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from strategies.types import Tensor, Tensors
+
+Encoded = dict[str, Tensors]
+"""Group → tensors: {"values": …, "scale": …}."""
+
+
+class Wire(Protocol):
+    def encode(self, delta: Tensors, residual: Tensors) -> tuple[Encoded, Tensors]:
+        """Encode delta + residual; also give back what the encoding lost, for the next round ({} where nothing is)."""
+
+    def decode(self, encoded: Encoded, like: Mapping[str, Tensor]) -> Tensors:
+        """The update, in names, shapes and dtypes of `like`. Raises WireError where that cannot be."""
