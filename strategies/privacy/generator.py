@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 KEY_BYTES = 32
 BLOCK_BYTES = 16
 
-PAIRS_AT_ONCE = 1 << 14
+PAIRS_AT_ONCE = 1 << 13
 """Normals are made in blocks of twice this many, so that the buffers stay in the second-level cache."""
 
 PAIR_BYTES = 12
