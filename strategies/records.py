@@ -1,0 +1,262 @@
+"""The only place that builds and reads Flower records.
+
+server → hospital   `model` tensors · `plan` scalars · `control` tensors (control variate) · `ask` scalars (evaluation)
+hospital → server   `delta` tensors, `delta.GROUP` what its codec adds · `control` tensors · `report` facts
+                    `scores` tensors and `report` for an evaluation · `report` with a `code` where it declines
+
+Tensors are numpy's `.npy` bytes, as Flower writes them. They are read without copying (read-only views of the
+message's own buffers) and written with one copy.
+"""
+
+import io
+import math
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from numpy.lib import format as npy
+
+from strategies.errors import RecordError
+from strategies.types import Evaluation, Plan, Report, Tensor, Tensors
+from strategies.wire import Encoded
+
+MODEL, PLAN, CONTROL, ASK = "model", "plan", "control", "ask"
+DELTA, REPORT, SCORES, CODE = "delta", "report", "scores", "code"
+
+NUMPY = "numpy.ndarray"
+"""Flower's name for `.npy` bytes."""
+
+SAFE_CODE = re.compile(r"[a-z][a-z0-9-]{0,47}")
+"""What a hospital may give as its reason: a code, never text of its own."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A hospital's answer to a round as it stands on the wire, values still encoded."""
+
+    report: Report
+    encoded: Encoded
+    control: Tensors
+    nbytes: int
+
+
+# --- tensors ------------------------------------------------------------------------------------------------------
+
+
+def to_record(tensors: Mapping[str, Tensor]) -> ArrayRecord:
+    """Tensors as a record; one copy of the values."""
+    return ArrayRecord({name: _to_array(tensor) for name, tensor in tensors.items()})
+
+
+def from_record(record: ArrayRecord) -> Tensors:
+    """A record's tensors as read-only views of its buffers. Raises RecordError where bytes and header disagree."""
+    return {name: _from_array(name, array) for name, array in record.items()}
+
+
+def record_nbytes(record: ArrayRecord | None) -> int:
+    """Bytes of a record's tensors on the wire."""
+    return 0 if record is None else sum(len(array.data) for array in record.values())
+
+
+def _to_array(tensor: Tensor) -> Array:
+    tensor = np.asarray(tensor, order="C")
+    header = io.BytesIO()
+    npy.write_array_header_1_0(header, npy.header_data_from_array_1_0(tensor))
+    data = b"".join((header.getvalue(), tensor.reshape(-1).view(np.uint8).data))
+    return Array(str(tensor.dtype), tuple(tensor.shape), NUMPY, data)
+
+
+def _from_array(name: str, array: Array) -> Tensor:
+    if array.stype != NUMPY:
+        raise RecordError(f"tensor {name!r} is serialised as {array.stype!r}, expected {NUMPY!r}")
+    try:
+        stream = io.BytesIO(array.data)
+        read_header = npy.read_array_header_1_0 if npy.read_magic(stream) == (1, 0) else npy.read_array_header_2_0
+        shape, is_fortran, dtype = read_header(stream)
+        if dtype.hasobject:
+            raise RecordError(f"tensor {name!r} holds Python objects; only numbers are read")
+        flat = np.frombuffer(array.data, dtype=dtype, count=math.prod(shape), offset=stream.tell())
+        return cast(Tensor, flat.reshape(shape, order="F" if is_fortran else "C"))
+    except RecordError:
+        raise
+    except (ValueError, EOFError) as error:
+        raise RecordError(f"tensor {name!r} cannot be read from its bytes: {error}") from error
+
+
+# --- the server asks, the hospital reads ----------------------------------------------------------------------------
+
+
+def request(
+    node: int,
+    kind: str,
+    plan: Plan,
+    *,
+    model: ArrayRecord,
+    control: ArrayRecord | None = None,
+    ask: Mapping[str, Any] | None = None,
+    ttl_s: float,
+) -> Message:
+    """A message of Flower's type `kind` (train, evaluate, query…) to a node, in the plan's round."""
+    content = RecordDict({MODEL: model, PLAN: ConfigRecord(dict(plan.record()))})
+    if control is not None:
+        content[CONTROL] = control
+    if ask is not None:
+        content[ASK] = ConfigRecord(dict(ask))
+    return Message(content, node, kind, ttl=ttl_s, group_id=str(plan.round))
+
+
+def read_plan(message: Message) -> Plan:
+    """The plan of a request. Keys this version does not know are passed over: `code` tells who is older."""
+    return _dataclass(Plan, _config(message, PLAN))
+
+
+def read_model(message: Message) -> Tensors:
+    """The model of a request, read-only."""
+    return from_record(_arrays(message, MODEL))
+
+
+def read_control(message: Message) -> Tensors:
+    """The server's control variate, read-only; empty where none was sent."""
+    return from_record(message.content.array_records.get(CONTROL, ArrayRecord()))
+
+
+def read_ask(message: Message) -> dict[str, Any]:
+    """What an evaluation asks for (`split` and whatever the application added)."""
+    return dict(message.content.config_records.get(ASK, ConfigRecord()))
+
+
+# --- the hospital answers, the server reads ---------------------------------------------------------------------------
+
+
+def reply(message: Message, encoded: Encoded, report: Report, control: Tensors | None = None) -> Message:
+    """Answer a round: the encoded update (`{"values": delta}` where it is not encoded) and the facts.
+
+    The plan's run and leg are given back, and a salt makes two equal reports two objects.
+    """
+    plan = read_plan(message)
+    report = replace(report, run=plan.run, leg=plan.leg, salt=report.salt or secrets.token_hex(8))
+    content = RecordDict({REPORT: ConfigRecord(dict(report.record()))})
+    for group, tensors in encoded.items():
+        content[_group_record(group)] = to_record(tensors)
+    if control:
+        content[CONTROL] = to_record(control)
+    return Message(content, reply_to=message)
+
+
+def decline(message: Message, code: str) -> Message:
+    """Answer that this hospital does not take part, and why: a code such as "over-budget", never text.
+
+    Raises ValueError where `code` is not lower-case words joined by hyphens.
+    """
+    if not SAFE_CODE.fullmatch(code):
+        raise ValueError(f"a reason that leaves the hospital is a code like 'over-budget', got {code!r}")
+    return Message(
+        RecordDict({REPORT: ConfigRecord({CODE: code, "salt": secrets.token_hex(8)})}), reply_to=message
+    )
+
+
+def scores(message: Message, report: Mapping[str, Any], arrays: Tensors | None = None) -> Message:
+    """Answer an evaluation with scalars and tensors, whose meaning is the application's."""
+    content = RecordDict({REPORT: ConfigRecord({**report, "salt": secrets.token_hex(8)})})
+    content[SCORES] = to_record(arrays or {})
+    return Message(content, reply_to=message)
+
+
+def declined(message: Message) -> str:
+    """The code of an answer that declines; "" where it does not."""
+    code = _config(message, REPORT).get(CODE, "")
+    if not code or (CODE not in _config(message, REPORT)) or DELTA in message.content or SCORES in message.content:
+        return ""
+    return code if isinstance(code, str) and SAFE_CODE.fullmatch(code) else "declined"
+
+
+def read_reply(message: Message) -> Reply:
+    """An answer to a round, values still encoded. Raises RecordError where a record is missing or of the wrong type."""
+    arrays = message.content.array_records
+    if DELTA not in arrays:
+        raise RecordError(f"the answer has no record {DELTA!r}, got {sorted(message.content)}")
+    groups = {name: record for name, record in arrays.items() if name == DELTA or name.startswith(f"{DELTA}.")}
+    encoded = {_group(name): from_record(record) for name, record in groups.items()}
+    control = from_record(arrays.get(CONTROL, ArrayRecord()))
+    report = _checked(_dataclass(Report, _with_tuple(_config(message, REPORT))))
+    return Reply(report, encoded, control, sum(map(record_nbytes, arrays.values())))
+
+
+def read_scores(message: Message) -> Evaluation:
+    """An answer to an evaluation. Raises RecordError where a record is missing."""
+    report = {key: value for key, value in _config(message, REPORT).items() if key != "salt"}
+    return Evaluation(report, from_record(_arrays(message, SCORES)))
+
+
+# --- private ----------------------------------------------------------------------------------------------------------
+
+
+def _group_record(group: str) -> str:
+    return DELTA if group == "values" else f"{DELTA}.{group}"
+
+
+def _group(record: str) -> str:
+    return "values" if record == DELTA else record.removeprefix(f"{DELTA}.")
+
+
+def _config(message: Message, name: str) -> dict[str, Any]:
+    record = message.content.config_records.get(name)
+    if record is None:
+        raise RecordError(f"the message has no record {name!r}, got {sorted(message.content)}")
+    return dict(record)
+
+
+def _arrays(message: Message, name: str) -> ArrayRecord:
+    record = message.content.array_records.get(name)
+    if record is None:
+        raise RecordError(f"the message has no record {name!r}, got {sorted(message.content)}")
+    return record
+
+
+def _dataclass(kind: type[T], values: Mapping[str, Any]) -> T:
+    known = fields(cast(Any, kind))
+    missing = [f.name for f in known if f.name not in values and f.default is f.default_factory is MISSING]
+    if missing:
+        raise RecordError(f"a {kind.__name__.lower()} lacks {', '.join(missing)}, got {sorted(values)}")
+    return kind(**{f.name: values[f.name] for f in known if f.name in values})
+
+
+def _with_tuple(values: dict[str, Any]) -> dict[str, Any]:
+    histogram = values.get("histogram", [])
+    return {**values, "histogram": tuple(histogram) if isinstance(histogram, list) else histogram}
+
+
+COUNTS = ("round", "patients", "crops", "steps")
+NUMBERS = ("loss", "seconds", "score", "data_age_months", "memory_mb")
+TEXTS = ("hospital", "device", "run", "leg", "code", "salt")
+LONGEST_TEXT = 200
+
+
+def _checked(report: Report) -> Report:
+    """A report of the right types, or RecordError: a hospital's facts steer weights and selection."""
+    wrong = [name for name in COUNTS if not _is_count(getattr(report, name))]
+    wrong += [name for name in NUMBERS if not _is_number(getattr(report, name))]
+    wrong += [name for name in TEXTS if not _is_text(getattr(report, name))]
+    if not isinstance(report.histogram, tuple) or not all(map(_is_count, report.histogram)):
+        wrong.append("histogram")
+    if wrong:
+        raise RecordError(f"a report has {', '.join(wrong)} of the wrong type or below zero")
+    return report
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT
