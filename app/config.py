@@ -5,15 +5,18 @@ from their own conf/ and compare fingerprints (`app.fingerprint`).
 """
 
 import difflib
+import itertools
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -63,6 +66,50 @@ def build(node: Mapping[str, Any], /, **runtime: Any) -> Any:
         raise ConfigError(f"{node.get('_target_')}: {error.__cause__ or error}".splitlines()[0]) from error
 
 
+@dataclass(frozen=True)
+class Point:
+    """One point of a grid: all its overrides, and those that vary over the grid."""
+
+    overrides: tuple[str, ...]
+    varied: Mapping[str, str]
+
+    def name(self) -> str:
+        """A folder name; equal points, equal names."""
+        text = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in self.varied.items()) or "only"
+        return re.sub(r"[^A-Za-z0-9=,._-]+", "-", text)[:120]
+
+
+def grid(overrides: Sequence[str]) -> list[Point]:
+    """Expand overrides like `training.lr=0.01,0.03` into every combination, in order.
+
+    Raises:
+        ConfigError: an override that cannot be read, or a grid without bounds (`interval`).
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        axes = [
+            [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()] if o.is_sweep_override()
+            else [str(o.input_line)]
+            for o in parsed
+        ]  # fmt: skip
+    except HydraException as error:
+        raise ConfigError(f"cannot read the grid: {str(error).splitlines()[0]}") from error
+    swept = [o.get_key_element() for o in parsed if o.is_sweep_override()]
+    return [Point(point, _varied(point, swept)) for point in itertools.product(*axes)]
+
+
+def sweep_overrides(name: str) -> list[str]:
+    """The grid that conf/sweep/NAME.yaml holds, as overrides.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    if name not in _options("sweep"):
+        raise ConfigError(f"no sweep {name!r}{_nearest(name, _options('sweep'))}; there are: {', '.join(_options('sweep'))}")
+    node = OmegaConf.load(CONF / "sweep" / f"{name}.yaml")
+    return [f"{key}={value}" for key, value in node.hydra.sweeper.params.items()]
+
+
 def to_yaml(config: Config) -> str:
     """The resolved configuration as YAML, as it is written into a run folder."""
     return str(OmegaConf.to_yaml(OmegaConf.create(config)))
@@ -99,6 +146,11 @@ def leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(child, f"{where}.{key}" if where else str(key))
     else:
         yield where, node
+
+
+def _varied(point: Sequence[str], swept: Sequence[str]) -> dict[str, str]:
+    pairs = (override.partition("=") for override in point)
+    return {key: value for key, _, value in pairs if key in swept}
 
 
 def _compose(overrides: Sequence[str]) -> Config:

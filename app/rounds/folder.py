@@ -55,8 +55,12 @@ class RunFolder:
         """Add one line to the journal."""
         append_json(self.journal, facts)
 
-    def lines(self, leg: str) -> list[dict[str, Any]]:
-        """A leg's journal lines, oldest first; a torn last line is left out."""
+    def lines(self) -> list[dict[str, Any]]:
+        """The journal, oldest line first; a torn last line is left out."""
+        return list(self._lines())
+
+    def lines_of(self, leg: str) -> list[dict[str, Any]]:
+        """A leg's part of the journal."""
         return [line for line in self._lines() if line["leg"] == leg]
 
     def forget_after(self, leg: str, round: int) -> None:
@@ -90,15 +94,24 @@ def create(path: Path, config: Config, overrides: list[str]) -> RunFolder:
     return RunFolder(path)
 
 
+def opened(path: Path) -> RunFolder:
+    """An existing run folder.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not (path / "overrides.txt").exists():
+        raise ConfigError(f"{path} is no run folder: it has no overrides.txt")
+    return RunFolder(path)
+
+
 def reopen(path: Path, config: Config) -> RunFolder:
     """An existing run folder, to go on with.
 
     Raises:
         ConfigError: it is no run folder, or was started with another configuration (names the keys that differ).
     """
-    if not (path / "overrides.txt").exists():
-        raise ConfigError(f"{path} is no run folder: it has no overrides.txt")
-    folder = RunFolder(path)
+    folder = opened(path)
     before, now = dict(leaves(shared(compose(folder.overrides())))), dict(leaves(shared(config)))
     if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
         raise ConfigError(

@@ -33,8 +33,14 @@ class SyntheticCohort:
     def write(self, hospitals: Mapping[str, Any], progress: Callable[[int, int], None] | None = None) -> Path:
         """Write what is not there yet; the folder of the cohort."""
         folder = self.folder(hospitals)
-        write_cohort(folder, hospitals=_orders(self, hospitals), seed=self.seed, progress=progress)
+        self.write_to(folder, hospitals, progress)
         return folder
+
+    def write_to(
+        self, folder: Path, hospitals: Mapping[str, Any], progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Write the cohort into a folder of one's choice."""
+        write_cohort(folder, hospitals=_orders(self, hospitals), seed=self.seed, progress=progress)
 
 
 def is_cohort(source: Mapping[str, Any]) -> bool:

@@ -1,7 +1,9 @@
 """Nothing private in an error: what goes wrong at a hospital leaves as a code; the words stay in its own log."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from flwr.app import Context, Message
@@ -52,14 +54,22 @@ def code_of(error: Exception) -> str:
     return "internal"
 
 
-def log_to(folder: Path) -> None:
-    """Send this hospital's messages to FOLDER/site.log too (rotated, 5 × 1 MB)."""
-    from logging.handlers import RotatingFileHandler
+@contextmanager
+def logbook(site: str, folder: Path) -> Iterator[None]:
+    """Write whatever goes wrong inside to FOLDER/site.log (rotated, 5 × 1 MB), then let it pass."""
+    try:
+        yield
+    except Exception as error:
+        _write_to(site, folder, error)
+        raise
 
+
+def _write_to(site: str, folder: Path, error: Exception) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    path = str(folder / "site.log")
-    root = logging.getLogger("app")
-    if not any(getattr(handler, "baseFilename", "") == path for handler in root.handlers):
-        handler = RotatingFileHandler(path, maxBytes=1_000_000, backupCount=5, encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        root.addHandler(handler)
+    book = RotatingFileHandler(folder / "site.log", maxBytes=1_000_000, backupCount=5, encoding="utf-8")
+    book.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    try:
+        trace = (type(error), error, error.__traceback__)
+        book.emit(logging.LogRecord(site, logging.ERROR, "", 0, "%s", (error,), trace))
+    finally:
+        book.close()

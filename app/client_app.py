@@ -1,0 +1,54 @@
+"""What a hospital answers. Each handler reads the plan, does the work at the site, and lets only numbers leave."""
+
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from app.rounds.roster import HELLO
+from app.site.shield import shielded
+
+app = ClientApp()
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train on the hospital's own patients: model and plan in; delta and report out."""
+    return shielded(_train)(message, context)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Score a model on the patients that never trained one: model and plan in; score histograms out."""
+    return shielded(_evaluate)(message, context)
+
+
+@app.query(HELLO.partition(".")[2])
+def hello(message: Message, context: Context) -> Message:
+    """Say which hospital this node is."""
+    return shielded(_hello)(message, context)
+
+
+def _train(message: Message, context: Context) -> Message:
+    from app.site import work
+    from strategies import records
+
+    plan, received = records.read_plan(message), records.read_model(message)
+    with work.visit(context, plan) as place:
+        return records.reply(message, *work.train(place, plan, received))
+
+
+def _evaluate(message: Message, context: Context) -> Message:
+    from app.site import work
+    from strategies import records
+
+    plan, received = records.read_plan(message), records.read_model(message)
+    with work.visit(context, plan) as place:
+        return records.scores(message, *work.evaluate(place, plan, received))
+
+
+def _hello(message: Message, context: Context) -> Message:
+    from app.site.site_file import read_site_file
+
+    name = read_site_file(Path(str(context.node_config["site"]))).name
+    return Message(RecordDict({"hello": ConfigRecord({"hospital": name})}), reply_to=message)

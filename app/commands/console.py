@@ -1,0 +1,138 @@
+"""What a person sees of a run: a line a round, a bar where the terminal can show one, the table at the end."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console as Rich
+from rich.table import Table
+
+QUIET_SECONDS = 20.0
+"""Where there is no terminal, a line this often says that work goes on."""
+
+
+class Console:
+    """Prints to `file`; plain lines where it is no terminal."""
+
+    def __init__(self, file: TextIO = sys.stdout) -> None:
+        self._rich = Rich(file=file, highlight=False, soft_wrap=True)
+        self._status = self._rich.status("") if self._rich.is_terminal else None
+        self._said = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """One line, as it is."""
+        self._stop()
+        self._rich.print(text, markup=False)
+        self._said = time.monotonic()
+
+    def show(self, what: Table) -> None:
+        """A table."""
+        self._stop()
+        self._rich.print(what)
+
+    def opening(self, config: Mapping[str, Any], folder: Path, engine: str) -> None:
+        """What is about to run."""
+        federation = config["federation"]
+        hospitals = ", ".join(federation["hospitals"])
+        where = "in this process" if engine == "inprocess" else "over Flower"
+        self.note(f"{federation['mode']} run of {config['rounds']} rounds {where}: hospitals {hospitals}")
+        self.note(f"run folder: {folder}")
+
+    def prepared(self, what: str, done: int, of: int) -> None:
+        """Progress of a counted piece of work."""
+        self._pending(f"{what}: {done} of {of}", last=done == of)
+
+    def waiting(self, seconds: float) -> None:
+        """Nothing new for `seconds`."""
+        self._pending(f"working ({seconds:.0f} s since the last line)", last=False)
+
+    def round(self, line: Mapping[str, Any]) -> None:
+        """One journal line."""
+        losses = [report["loss"] for report in line["reports"].values() if report["loss"] is not None]
+        plain = {
+            "round": f"{line['leg'] + ' ' if line['leg'] else ''}round {line['round']}",
+            "answered": f"{len(line['reports'])} of {len(line['asked'])} hospitals",
+            "loss": f"loss {sum(losses) / len(losses):.3f}" if losses else "no loss",
+            "auc": "" if line["validation_auc"] is None else f"validation AUC of the model before: {line['validation_auc']:.3f}",
+            "seconds": f"{line['seconds']:.1f} s",
+        }
+        self.note("  ".join(text for text in plain.values() if text))
+        for refusal in line["refused"]:
+            self.note(f"  hospital {refusal['hospital']} is not in round {refusal['round']}: {refusal['code']}")
+
+    def outcome(self, summary: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
+        """The table, and where everything lies."""
+        if as_json:
+            self._stop()
+            print(json.dumps(summary, indent=2))
+            return
+        self.show(table(summary))
+        for text in remarks(summary):
+            self.note(text)
+        self.note(f"run folder: {folder}")
+
+    def _pending(self, text: str, *, last: bool) -> None:
+        if self._status is not None:
+            self._status.update(text)
+            self._status.start()
+        elif last or time.monotonic() - self._said > QUIET_SECONDS:
+            self.note(text)
+
+    def _stop(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+
+def table(summary: Mapping[str, Any]) -> Table:
+    """One row a hospital and the pooled row."""
+    made = Table(box=None, pad_edge=False)
+    made.add_column("hospital")
+    for name in ("patients", "tested", "AUC (95 % interval)", "ε spent", "MB up", "MB down", "seconds", "device"):
+        made.add_column(name, justify="right")
+    for name, row in summary["hospitals"].items():
+        made.add_row(name, _count(row["patients"]), _count(row["test_patients"]), _auc(row), _epsilon(row["privacy"]),
+                     _megabytes(row["bytes_up"]), _megabytes(row["bytes_down"]), f"{row['seconds']:.1f}", row["device"] or "–")
+    rows = summary["hospitals"].values()
+    total = {key: sum(row[key] or 0 for row in rows) for key in ("patients", "test_patients", "bytes_up", "bytes_down", "seconds")}
+    made.add_row("pooled", _count(total["patients"]), _count(total["test_patients"]), _auc(summary["pooled"]), "",
+                 _megabytes(total["bytes_up"]), _megabytes(total["bytes_down"]), f"{total['seconds']:.1f}", "", style="bold")
+    return made  # fmt: skip
+
+
+def remarks(summary: Mapping[str, Any]) -> list[str]:
+    """What the table cannot say."""
+    said = []
+    if all(row["privacy"] is None for row in summary["hospitals"].values()):
+        said.append("not private: no noise was added, and no ε is claimed")
+    for name, figures in summary.get("models", {}).items():
+        said.append(f"the model of {name} alone, on the pooled test: AUC {_auc(figures)}")
+    if baseline := summary.get("baseline"):
+        said.append(f"baseline {baseline['name']}: AUC {baseline['auc']:.3f}")
+    if summary["stopped"] != "rounds":
+        said.append(f"stopped after round {summary['rounds']}: {summary['stopped']}")
+    return said
+
+
+def _auc(row: Mapping[str, Any]) -> str:
+    if row["auc"] is None:
+        return "–"
+    return f"{row['auc']:.3f} ({_digits(row['auc_low'])}–{_digits(row['auc_high'])})"
+
+
+def _digits(value: float | None) -> str:
+    return "?" if value is None else f"{value:.3f}"
+
+
+def _epsilon(privacy: Mapping[str, Any] | None) -> str:
+    return "none" if privacy is None else f"{privacy['epsilon']:.2f}"
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else str(value)
+
+
+def _megabytes(value: int) -> str:
+    return f"{value / 1e6:.1f}"

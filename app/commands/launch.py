@@ -1,0 +1,172 @@
+"""From overrides to a finished run: prepare the hospitals' data where they are ours, start an engine, watch it."""
+
+import datetime
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app import flower
+from app.commands.console import Console
+from app.commands.errors import RunFailed
+from app.config import Config, absolute_paths, build, compose
+from app.files import write_json
+from app.home import home
+from app.rounds import folder as folders
+from app.rounds.folder import RunFolder
+from app.rounds.legs import legs
+from app.rounds.summary import read_summary, write_ended
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is about to start, or to go on."""
+
+    config: Config
+    overrides: list[str]
+    folder: RunFolder
+    resume: bool
+
+
+def fresh(run_dir: Path | None, overrides: list[str]) -> Job:
+    """A new run in a new folder.
+
+    Raises:
+        ConfigError: the configuration is wrong, or the folder exists.
+    """
+    config, absolute = settle(overrides)
+    _try_out(config)
+    path = (run_dir or default_folder(absolute)).expanduser().absolute()
+    return Job(config, absolute, folders.create(path, config, absolute), resume=False)
+
+
+def fresh_or_stopped(path: Path, overrides: list[str]) -> Job:
+    """The run in `path` where there is one, else a new one there."""
+    if not (path / "overrides.txt").exists():
+        return fresh(path, overrides)
+    config, absolute = settle(overrides)
+    return Job(config, absolute, folders.reopen(path, config), resume=True)
+
+
+def resumed(path: Path, overrides: list[str]) -> Job:
+    """A run that goes on where its folder says it stopped."""
+    path = path.expanduser().absolute()
+    config, absolute = settle(overrides or folders.opened(path).overrides())
+    return Job(config, absolute, folders.reopen(path, config), resume=True)
+
+
+def settle(overrides: list[str]) -> tuple[Config, list[str]]:
+    """Compose, with relative paths made absolute and a random seed drawn where none was wanted."""
+    config = compose(overrides)
+    settled = [*overrides, *absolute_paths(config)]
+    if config["seed"] is None:
+        settled.append(f"seed={int.from_bytes(os.urandom(4), 'big')}")
+    return compose(settled), settled
+
+
+def default_folder(overrides: list[str]) -> Path:
+    """A new folder under FEDVOX_HOME/runs, named by time and experiment."""
+    named = [value for key, _, value in (o.partition("=") for o in overrides) if key == "experiment"]
+    stamp = datetime.datetime.now(tz=datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    name = "-".join([stamp, *named])
+    taken = (home() / "runs").glob(f"{name}*")
+    return home() / "runs" / (name if not any(taken) else f"{name}-{os.getpid()}")
+
+
+def start(job: Job, *, engine: str, superlink: str | None, screen: Console) -> dict[str, Any]:
+    """Run a job to its end.
+
+    Returns:
+        Its summary.
+
+    Raises:
+        RunFailed: it ended without one.
+    """
+    screen.opening(job.config, job.folder.path, engine)
+    write_json(job.folder.path / "started.json", {"engine": engine})
+    job.folder.summary.unlink(missing_ok=True)
+    try:
+        if job.config["deploy"]["roster"] == "plan":
+            from app.prepare import prepare
+
+            prepare(job.config, screen.prepared)
+        run = in_process if engine == "inprocess" else over_flower(superlink)
+        run(job, screen)
+    except KeyboardInterrupt:
+        write_ended(job.config, job.folder, status="stopped", reason="interrupted", why="interrupted at the keyboard")
+        screen.note(f"stopped; go on with: fedvox run --resume {job.folder.path}")
+        raise
+    except Exception as error:
+        if read_summary(job.folder) is None:
+            write_ended(job.config, job.folder, status="failed", reason="interrupted", why=str(error))
+        raise
+    return _outcome(job)
+
+
+def in_process(job: Job, screen: Console) -> None:
+    """Everything in this process, hospitals one after the other."""
+    from app.client_app import app as client
+    from app.config import to_line
+    from app.local_grid import LocalGrid
+    from app.rounds.conduct import conduct
+
+    run_config: dict[str, bool | float | int | str] = {"overrides": to_line(job.overrides)}
+    grid = LocalGrid(client, nodes=len(job.config["federation"]["hospitals"]), run_config=run_config)
+    conduct(grid, job.config, job.folder, listen=screen.round)
+
+
+def over_flower(superlink: str | None) -> Callable[[Job, Console], None]:
+    """Flower's runtime: a simulation of ours, or a SuperLink by name."""
+
+    def run(job: Job, screen: Console) -> None:
+        watch = _Watch(job.folder, screen)
+        if superlink:
+            _run(flower.existing(superlink), job, watch)
+            return
+        screen.note("starting Flower's simulation runtime (10–20 s)")
+        with flower.superlink() as link:
+            _run(link, job, watch)
+
+    return run
+
+
+def _run(link: flower.Link, job: Job, watch: "_Watch") -> None:
+    flower.run(link, job.config, overrides=job.overrides, run_dir=job.folder.path, resume=job.resume, watch=watch)
+
+
+class _Watch:
+    """Follows a run folder that another process writes: shows new journal lines, notices the summary."""
+
+    def __init__(self, folder: RunFolder, screen: Console) -> None:
+        self._folder, self._screen = folder, screen
+        self._seen = len(folder.lines())
+        self._beat = time.monotonic()
+
+    def __call__(self) -> bool:
+        lines = self._folder.lines()
+        for line in lines[self._seen :]:
+            self._screen.round(line)
+            self._beat = time.monotonic()
+        self._seen = len(lines)
+        self._screen.waiting(time.monotonic() - self._beat)
+        return self._folder.summary.exists()
+
+
+def _try_out(config: Config) -> None:
+    """Build every part once, so that what does not fit is refused before a folder or a process exists."""
+    for group in ("model", "training", "augment", "preprocess", "stopping", "partition"):
+        build(config[group])
+    strategy = build(config["strategy"])
+    checks.check(strategy, build(config["model"]))
+    legs(config)
+
+
+def _outcome(job: Job) -> dict[str, Any]:
+    summary = read_summary(job.folder)
+    if summary is None:
+        raise RunFailed(f"the run left no summary in {job.folder.path}")
+    if summary["status"] == "failed":
+        raise RunFailed(f"the run failed: {summary.get('error') or 'too few hospitals answered'}; see {job.folder.path}")
+    return summary

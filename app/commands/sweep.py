@@ -1,0 +1,145 @@
+"""`fedvox sweep`: a grid of runs in one process, ranked. Each run has its folder; a sweep resumes where it stopped."""
+
+import argparse
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.config import Point
+
+EPILOG = """\
+examples:
+  fedvox sweep experiment=demo training.lr=0.001,0.003 strategy/weighting=size,quality
+  fedvox sweep --sweep weightings experiment=demo
+"""
+
+
+def add_parser(verbs: Any) -> None:
+    """Add `sweep` to the verbs."""
+    parser = verbs.add_parser(
+        "sweep",
+        help="run a grid of settings and rank them",
+        description="A grid of runs, one after the other in this process. Values separated by commas are tried in turn; "
+        "`optimise` names the figure of summary.json to rank by (higher is better).",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=V1,V2", help="settings, as in conf/")
+    parser.add_argument("--sweep", metavar="NAME", help="a grid by name: conf/sweep/NAME.yaml")
+    parser.add_argument("--sweep-dir", type=Path, metavar="DIR",
+                        help="where its runs go, and where a stopped sweep goes on (default: FEDVOX_HOME/sweeps/HASH)")
+    parser.add_argument("--json", action="store_true", help="print the ranking as JSON")
+    parser.set_defaults(run=run)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the grid, done."""
+
+    varied: Mapping[str, str]
+    value: float | None
+    status: str
+    folder: str
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what is not done yet, then print and write the ranking."""
+    import json
+    import sys
+
+    from app import config as configuration
+    from app.commands import console
+
+    given = [*(configuration.sweep_overrides(args.sweep) if args.sweep else []), *args.overrides]
+    grid = configuration.grid(given)
+    folder = (args.sweep_dir or _default_folder(given)).expanduser().absolute()
+    screen = console.Console(file=sys.stderr if args.json else sys.stdout)
+    screen.note(f"{len(grid)} runs in {folder}")
+    trials = ranked([_trial(point, folder, number, len(grid), screen) for number, point in enumerate(grid, 1)])
+    write_ranking(folder, trials)
+    print(json.dumps(_plain(trials), indent=2)) if args.json else screen.show(_table(trials))
+    screen.note(f"ranking: {folder / 'ranking.csv'}")
+    return 0 if any(trial.value is not None for trial in trials) else 1
+
+
+def metric(summary: Mapping[str, Any], path: str) -> float | None:
+    """The figure of summary.json at a dotted path.
+
+    Raises:
+        ConfigError: there is no such figure.
+    """
+    from app.config import ConfigError
+
+    node: Any = summary
+    for step in path.split("."):
+        if not isinstance(node, Mapping) or step not in node:
+            raise ConfigError(f"optimise={path}: summary.json has no such figure; pooled.auc is one")
+        node = node[step]
+    return None if node is None else float(node)
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Best first; trials without a value last."""
+    return sorted(trials, key=lambda trial: (trial.value is None, -(trial.value or 0.0)))
+
+
+def write_ranking(folder: Path, trials: Sequence[Trial]) -> None:
+    """ranking.csv and ranking.json, best first."""
+    from app.files import write_json, write_text
+
+    rows = _plain(trials)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(folder / "ranking.csv", text.getvalue())
+    write_json(folder / "ranking.json", rows)
+
+
+def _trial(point: "Point", folder: Path, number: int, of: int, screen: Any) -> Trial:
+    from app.commands import launch
+    from app.rounds.summary import read_summary
+
+    path = folder / point.name()
+    screen.note(f"[{number}/{of}] {point.name()}")
+    job = launch.fresh_or_stopped(path, list(point.overrides))
+    summary = read_summary(job.folder)
+    if summary is None or summary["status"] == "failed" or summary["stopped"] == "interrupted":
+        summary = launch.start(job, engine="inprocess", superlink=None, screen=screen)
+    return Trial(point.varied, metric(summary, job.config["optimise"]), summary["status"], str(path))
+
+
+def _default_folder(given: Sequence[str]) -> Path:
+    import hashlib
+
+    from app.home import home
+
+    return home() / "sweeps" / hashlib.sha256("\0".join(given).encode()).hexdigest()[:12]
+
+
+def _plain(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    return [
+        {"rank": rank, "value": trial.value, **trial.varied, "status": trial.status, "folder": trial.folder}
+        for rank, trial in enumerate(trials, 1)
+    ]
+
+
+def _table(trials: Sequence[Trial]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    rows = _plain(trials)
+    for name in rows[0]:
+        if name != "folder":
+            table.add_column(name, justify="right" if name in ("rank", "value") else "left")
+    for row in rows:
+        table.add_row(*(_cell(value) for name, value in row.items() if name != "folder"))
+    return table
+
+
+def _cell(value: Any) -> str:
+    return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,195 @@
+"""Runs over Flower's own runtime: a SuperLink of ours on a free port, `flwr run`, and nothing left behind.
+
+What is taken care of here (flwr 1.41): the SuperLink starts in an empty folder, since Ray's workers would import the
+application from there first; no dependency install per run; the exit code of `flwr run --stream` says nothing, so the
+run's status is asked for; every process that came up is stopped, also after Ctrl-C.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from app.config import CONF, Config, to_line
+from app.files import write_text
+from app.home import home
+
+START_SECONDS = 60.0
+"""How long a SuperLink may take to come up; 5–10 s on two idle cores."""
+
+STATUS_SECONDS = 15.0
+"""How often Flower is asked whether the run still lives; each question costs a second of CPU."""
+
+STOP_SECONDS = 3.0
+"""How long processes get to end by themselves."""
+
+
+class FlowerError(RuntimeError):
+    """Flower's runtime could not start or run the application."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A SuperLink that answers: its name in Flower's configuration, and the environment for `flwr`."""
+
+    name: str
+    env: Mapping[str, str]
+    log: Path
+
+
+def run(
+    link: Link, config: Config, *, overrides: list[str], run_dir: Path, resume: bool, watch: Callable[[], bool]
+) -> None:
+    """Start the application on a SuperLink and wait until it ended.
+
+    `watch` is called several times a second, shows progress, and says whether the outcome is on disk.
+
+    Raises:
+        FlowerError: Flower refused the application, or its run failed.
+    """
+    settings = {"overrides": to_line(overrides), "run-dir": str(run_dir), "resume": resume}
+    run_id = _submit(link, settings, _simulation(config) if config["deploy"]["roster"] == "plan" else "")
+    asked = time.monotonic()
+    while not watch():
+        time.sleep(0.2)
+        if time.monotonic() - asked > STATUS_SECONDS:
+            if _status(link, run_id) in ("finished:failed", "finished:stopped"):
+                raise FlowerError(f"the run ended without an outcome; see {link.log}")
+            asked = time.monotonic()
+
+
+def existing(name: str) -> Link:
+    """A SuperLink that Flower's own configuration knows by `name`."""
+    folder = home() / "flower"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Link(name, _environment(), folder / "superlink.log")
+
+
+@contextlib.contextmanager
+def superlink() -> Iterator[Link]:
+    """Our own SuperLink for one simulated run, in a folder and on a port of its own; gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="fedvox-"))
+    port, log = _free_port(), folder / "superlink.log"
+    write_text(folder / "config.toml", _flower_config(port))
+    (folder / "empty").mkdir()
+    env = {**_environment(), "FLWR_HOME": str(folder)}
+    command = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(port),
+               "--disable-runtime-dependency-installation"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder / "empty", env=env, stdin=subprocess.DEVNULL,
+                                   stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        _wait_for(port, process, log)
+        yield Link("fedvox", env, log)
+    finally:
+        _stop(process)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _submit(link: Link, settings: Mapping[str, Any], federation: str) -> str:
+    with tempfile.NamedTemporaryFile("w", suffix=".toml", encoding="utf-8") as file:
+        file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+        file.flush()
+        command = ["flwr", "run", str(CONF.parent), link.name, "--run-config", file.name, "--format", "json"]
+        done = _flwr([*command, *(["--federation-config", federation] if federation else [])], link)
+    answer = _last_json(done.stdout)
+    if done.returncode or "run-id" not in answer:
+        raise FlowerError(f"Flower did not accept the run: {' '.join((done.stdout + done.stderr).split())[-400:]}")
+    return str(answer["run-id"])
+
+
+def _status(link: Link, run_id: str) -> str:
+    answer = _last_json(_flwr(["flwr", "ls", link.name, "--run-id", run_id, "--format", "json"], link).stdout)
+    return str(next(iter(answer.get("runs", [])), {}).get("status", ""))
+
+
+def _flwr(command: list[str], link: Link) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=link.log.parent, env=dict(link.env), capture_output=True, text=True, check=False)
+
+
+def _last_json(text: str) -> dict[str, Any]:
+    start = text.find("{")
+    try:
+        return dict(json.loads(text[start:])) if start >= 0 else {}
+    except json.JSONDecodeError:
+        return {}
+
+
+def _simulation(config: Config) -> str:
+    """Flower's settings for simulated nodes: how many, and what each gets of the machine."""
+    deploy, hospitals = config["deploy"], len(config["federation"]["hospitals"])
+    nodes = deploy["nodes"] or hospitals
+    at_once = max(1, min(nodes, (os.cpu_count() or 1) // deploy["client_cpus"]))
+    gpus = _gpu_share(at_once) if deploy["client_gpus"] == "auto" and config["device"] != "cpu" else deploy["client_gpus"]
+    shares = f"client-resources-num-cpus={deploy['client_cpus']} client-resources-num-gpus={0.0 if gpus == 'auto' else gpus}"
+    return f"num-supernodes={nodes} {shares} init-args-log-to-driver=false"
+
+
+def _gpu_share(at_once: int) -> float:
+    """What each of `at_once` hospitals gets: Ray hides the GPU from those that ask for none."""
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return min(1.0, round(gpus / at_once, 3))
+
+
+def _flower_config(port: int) -> str:
+    return f'[superlink]\ndefault = "fedvox"\n\n[superlink.fedvox]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with this interpreter's commands (flwr, flower-superlink) found first."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, "PATH": path, "FLWR_TELEMETRY_ENABLED": "0"}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise FlowerError(f"Flower's SuperLink ended at once: {log.read_text(errors='replace')[-400:]}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.1)
+    raise FlowerError(f"Flower's SuperLink did not answer within {START_SECONDS:.0f} s; see {log}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the SuperLink and all that it started (Ray starts sessions of its own, so the tree is walked first)."""
+    tree = _tree(process.pid)
+    _signal(tree, signal.SIGTERM)
+    _, alive = psutil.wait_procs(tree, timeout=STOP_SECONDS)
+    _signal([*alive, *_tree(process.pid)], signal.SIGKILL)
+    process.wait()
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)

@@ -1,0 +1,179 @@
+"""summary.json: what each hospital got and paid. Built from files and final answers; fields as promised in DESIGN §4.
+
+Every AUC comes from score histograms, added over hospitals and folds, never from averaging AUCs; its interval from
+the same histograms of resampled patients (percentile bootstrap, stratified by hospital).
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.config import Config
+from app.files import replacing, write_json
+from app.fingerprint import code_hash
+from app.metrics import classification
+from app.rounds.folder import RunFolder
+from app.rounds.legs import CENTRAL, Leg
+from strategies.types import Stop
+
+SCHEMA = 1
+
+Answer = Mapping[str, Any]
+"""A hospital's final answer: `report` (plain facts), `scores` (named count arrays), `bytes_up`, `bytes_down`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One leg, done."""
+
+    leg: Leg
+    stop: Stop
+    answers: Mapping[str, Answer]
+
+
+def write_summary(config: Config, folder: RunFolder, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Write summary.json of a run that came to its end."""
+    reason = outcomes[-1].stop.reason
+    failed = reason == "quorum"
+    names = list(config["federation"]["hospitals"])
+    threshold = classification.operating_threshold(_sum(_scores(outcomes, "validation", own_only=True)))
+    summary = {
+        **_frame(config, folder, "failed" if failed else "completed" if reason == "rounds" else "stopped", reason),
+        "threshold": threshold,
+        "pooled": _figures(list(_own(outcomes)), threshold),
+        "hospitals": {name: _hospital(name, folder, outcomes) for name in names},
+        **_extras(config, outcomes, threshold),
+    }
+    write_json(folder.summary, summary)
+    return summary
+
+
+def write_ended(config: Config, folder: RunFolder, *, status: str, reason: str, why: str) -> dict[str, Any]:
+    """Write summary.json of a run that did not come to its end: what the journal knows, and why it ended."""
+    rows = {name: _hospital(name, folder, ()) for name in config["federation"]["hospitals"]}
+    nothing = dict.fromkeys(("auc", "auc_low", "auc_high", "accuracy", "sensitivity", "specificity"))
+    summary = {**_frame(config, folder, status, reason), "threshold": None, "pooled": nothing, "hospitals": rows,
+               "error": why}  # fmt: skip
+    write_json(folder.summary, summary)
+    return summary
+
+
+def read_summary(folder: RunFolder) -> dict[str, Any] | None:
+    """The summary, where there is one."""
+    return dict(json.loads(folder.summary.read_text(encoding="utf-8"))) if folder.summary.exists() else None
+
+
+def write_scores(path: Path, answers: Mapping[str, Answer]) -> None:
+    """Keep a leg's final score histograms, so that every figure of the summary can be made again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{name}/{kind}": counts for name, a in answers.items() for kind, counts in a["scores"].items()}
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _frame(config: Config, folder: RunFolder, status: str, reason: str) -> dict[str, Any]:
+    lines = folder.lines()
+    started = json.loads((folder.path / "started.json").read_text()) if (folder.path / "started.json").exists() else {}
+    return {
+        "schema": SCHEMA,
+        "status": status,
+        "stopped": reason,
+        "engine": started.get("engine", "flower"),
+        "seed": config["seed"],
+        "rounds": max((line["round"] for line in lines), default=0),
+        "seconds": round(sum(line["seconds"] for line in lines), 2),
+        "fingerprint": code_hash(),
+    }
+
+
+def _hospital(name: str, folder: RunFolder, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    answers = [outcome.answers[name] for outcome in outcomes if name in outcome.answers]
+    report = answers[-1]["report"] if answers else {}
+    own = [outcome.answers[name] for outcome in outcomes if name in outcome.answers and _counts_for(outcome, name)]
+    return {
+        "patients": report.get("patients"),
+        "test_patients": sum(answer["report"]["test_patients"] for answer in own) if own else None,
+        "train_samples": report.get("train_samples"),
+        **_interval(own),
+        "privacy": None,
+        **_paid(name, folder, answers),
+    }
+
+
+def _paid(name: str, folder: RunFolder, answers: Sequence[Answer]) -> dict[str, Any]:
+    lines = folder.lines()
+    reports = [line["reports"][name] for line in lines if name in line["reports"]]
+    return {
+        "bytes_up": _total(lines, "bytes_up", name) + sum(answer["bytes_up"] for answer in answers),
+        "bytes_down": _total(lines, "bytes_down", name) + sum(answer["bytes_down"] for answer in answers),
+        "seconds": round(sum(report["seconds"] for report in reports), 2),
+        "device": reports[-1]["device"] if reports else answers[-1]["report"]["device"] if answers else None,
+        "rounds": len(reports),
+        "refused": [
+            {"round": refusal["round"], "code": refusal["code"]}
+            for line in lines for refusal in line["refused"] if refusal["hospital"] == name
+        ],
+    }  # fmt: skip
+
+
+def _extras(config: Config, outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:
+    """What only some runs have: a baseline beside the model; each local model on the pooled test."""
+    extras: dict[str, Any] = {}
+    if config["baseline"]:
+        baseline = _sum(_scores(outcomes, "baseline", own_only=True))
+        extras["baseline"] = {"name": config["baseline"], "auc": classification.auc(baseline)}
+    teams = list(dict.fromkeys(outcome.leg.train for outcome in outcomes))
+    if len(teams) > 1:
+        extras["models"] = {
+            team[0]: _figures([a for o in outcomes if o.leg.train == team for a in o.answers.values()], threshold)
+            for team in teams
+        }
+    return extras
+
+
+def _own(outcomes: Iterable[Outcome]) -> Iterable[Answer]:
+    """Each hospital's answers about the model that serves it: the global one, or in local_only mode its own."""
+    for outcome in outcomes:
+        for name, answer in outcome.answers.items():
+            if _counts_for(outcome, name):
+                yield answer
+
+
+def _counts_for(outcome: Outcome, name: str) -> bool:
+    alone = len(outcome.leg.train) == 1 and outcome.leg.train != (CENTRAL,) and len(outcome.leg.score) > 1
+    return not alone or outcome.leg.train == (name,)
+
+
+def _scores(outcomes: Sequence[Outcome], kind: str, *, own_only: bool) -> list[NDArray[Any]]:
+    answers = _own(outcomes) if own_only else (a for o in outcomes for a in o.answers.values())
+    return [answer["scores"][kind] for answer in answers if kind in answer["scores"]]
+
+
+def _figures(answers: Sequence[Answer], threshold: float) -> dict[str, Any]:
+    pooled = _sum([answer["scores"]["test"] for answer in answers])
+    at = classification.at_threshold(pooled, threshold)
+    return {**_interval(answers), "accuracy": at.accuracy, "sensitivity": at.sensitivity, "specificity": at.specificity}
+
+
+def _interval(answers: Sequence[Answer]) -> dict[str, float | None]:
+    if not answers:
+        return {"auc": None, "auc_low": None, "auc_high": None}
+    auc = classification.auc(_sum([answer["scores"]["test"] for answer in answers]))
+    replicates = _sum([answer["scores"]["replicates"] for answer in answers])
+    low, high = classification.interval([classification.auc(replicate) for replicate in replicates])
+    return {"auc": auc, "auc_low": low if auc is not None else None, "auc_high": high if auc is not None else None}
+
+
+def _sum(histograms: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
+    empty = np.zeros((2, classification.BINS), dtype=np.int64)
+    return reduce(np.add, (h.astype(np.int64) for h in histograms)) if histograms else empty
+
+
+def _total(lines: Sequence[Mapping[str, Any]], field: str, name: str) -> int:
+    return sum(line[field].get(name, 0) for line in lines)

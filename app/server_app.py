@@ -1,0 +1,37 @@
+"""The coordinator's side under Flower: compose the run, make or reopen its folder, conduct it."""
+
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run what the run configuration says. A failure is written into the run folder before it is raised."""
+    from app.commands.launch import default_folder, settle
+    from app.config import from_line
+    from app.rounds import folder as folders
+    from app.rounds.conduct import conduct
+    from app.rounds.summary import write_ended
+
+    config, overrides = settle(from_line(str(context.run_config["overrides"])))
+    path = Path(str(context.run_config["run-dir"]) or default_folder(overrides))
+    known = (path / "overrides.txt").exists()
+    folder = folders.reopen(path, config) if known else folders.create(path, config, overrides)
+    try:
+        _prepare(config)
+        conduct(grid, config, folder)
+    except Exception as error:
+        write_ended(config, folder, status="failed", reason="interrupted", why=str(error))
+        raise
+
+
+def _prepare(config: dict[str, object]) -> None:
+    """In simulation the hospitals' data are on this machine: look at them before asking anyone."""
+    if config["deploy"]["roster"] == "plan":  # type: ignore[index]
+        from app.prepare import prepare
+
+        prepare(config)
