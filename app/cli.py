@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fedvox",
-        description="Federated learning on CT volumes: hospitals train one 3D model together, no scan leaves its hospital.",
+        description="Hospitals train one 3D model on their CT volumes together; no scan leaves its hospital.",
         epilog="Start with `fedvox run experiment=demo`: three synthetic hospitals, a few minutes on two cores.",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")

@@ -105,7 +105,9 @@ def sweep_overrides(name: str) -> list[str]:
         ConfigError: there is no such file.
     """
     if name not in _options("sweep"):
-        raise ConfigError(f"no sweep {name!r}{_nearest(name, _options('sweep'))}; there are: {', '.join(_options('sweep'))}")
+        raise ConfigError(
+            f"no sweep {name!r}{_nearest(name, _options('sweep'))}; there are: {', '.join(_options('sweep'))}"
+        )
     node = OmegaConf.load(CONF / "sweep" / f"{name}.yaml")
     return [f"{key}={value}" for key, value in node.hydra.sweeper.params.items()]
 
@@ -187,7 +189,9 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
         if not _names_something(key):
             return f"unknown setting {key!r}{_nearest(key, _names())}"
         if (CONF / key).is_dir() and value not in _options(key):
-            return f"{key}={value}: no such choice{_nearest(value, _options(key))}; there are: {', '.join(_options(key))}"
+            return (
+                f"{key}={value}: no such choice{_nearest(value, _options(key))}; there are: {', '.join(_options(key))}"
+            )
     return f"the configuration cannot be composed: {first}"
 
 

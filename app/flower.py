@@ -85,11 +85,26 @@ def superlink() -> Iterator[Link]:
     write_text(folder / "config.toml", _flower_config(port))
     (folder / "empty").mkdir()
     env = {**_environment(), "FLWR_HOME": str(folder)}
-    command = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(port),
-               "--disable-runtime-dependency-installation"]
+    command = [
+        "flower-superlink",
+        "--insecure",
+        "--simulation",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--disable-runtime-dependency-installation",
+    ]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=folder / "empty", env=env, stdin=subprocess.DEVNULL,
-                                   stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            cwd=folder / "empty",
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         _wait_for(port, process, log)
         yield Link("fedvox", env, log)
@@ -132,8 +147,12 @@ def _simulation(config: Config) -> str:
     deploy, hospitals = config["deploy"], len(config["federation"]["hospitals"])
     nodes = deploy["nodes"] or hospitals
     at_once = max(1, min(nodes, (os.cpu_count() or 1) // deploy["client_cpus"]))
-    gpus = _gpu_share(at_once) if deploy["client_gpus"] == "auto" and config["device"] != "cpu" else deploy["client_gpus"]
-    shares = f"client-resources-num-cpus={deploy['client_cpus']} client-resources-num-gpus={0.0 if gpus == 'auto' else gpus}"
+    gpus = (
+        _gpu_share(at_once) if deploy["client_gpus"] == "auto" and config["device"] != "cpu" else deploy["client_gpus"]
+    )
+    shares = (
+        f"client-resources-num-cpus={deploy['client_cpus']} client-resources-num-gpus={0.0 if gpus == 'auto' else gpus}"
+    )
     return f"num-supernodes={nodes} {shares} init-args-log-to-driver=false"
 
 

@@ -1,9 +1,9 @@
 """Where fedvox keeps what outlasts a run: FEDVOX_HOME, else ~/.fedvox.
 
-    runs/       run folders that were given no place of their own
-    cohorts/    synthetic cohorts, by the hash of their settings
-    sites/      cache and state of simulated hospitals that share one real data set
-    flower/     Flower's own home for runs that we start
+runs/       run folders that were given no place of their own
+cohorts/    synthetic cohorts, by the hash of their settings
+sites/      cache and state of simulated hospitals that share one real data set
+flower/     Flower's own home for runs that we start
 """
 
 import os

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from logging import getLogger
 
 from flwr.app import Context, Error, Message, RecordDict
-from flwr.serverapp import Grid
 from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -72,7 +72,7 @@ class LocalGrid(Grid):
         return [reply for _ in pushed for reply in self.pull_messages(pushed)]
 
     def _accept(self, message: Message) -> str:
-        # Flower's own grids fill these two in the same way. A counter, since hashing 100 MB of model for a name is slow.
+        # As Flower's own grids do. A counter, since hashing 100 MB of model for a name is slow.
         message_id = f"local-{next(self._numbers)}"
         message.metadata.__dict__.update(_run_id=self._run_id, _message_id=message_id)
         self._waiting[message_id] = message
@@ -85,4 +85,6 @@ class LocalGrid(Grid):
             return self._client(message, self._contexts[node])
         except Exception as error:
             log.exception("the client app of node %s failed", node)
-            return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=type(error).__name__), reply_to=message)
+            return Message(
+                Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=type(error).__name__), reply_to=message
+            )

@@ -37,7 +37,9 @@ def prepare(config: Config, progress: Progress = lambda *_: None) -> dict[str, P
         DataError: data that cannot be used; no hospital with both classes.
     """
     if (synthetic := cohort(config)) is not None:
-        synthetic.write(config["federation"]["hospitals"], lambda n, of: progress("writing the synthetic cohort", n, of))
+        synthetic.write(
+            config["federation"]["hospitals"], lambda n, of: progress("writing the synthetic cohort", n, of)
+        )
     found = {name: _prepare(config, name, progress) for name in config["federation"]["hospitals"]}
     for name, hospital in found.items():
         if hospital.positive in (0, hospital.crops):

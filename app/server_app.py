@@ -23,9 +23,9 @@ def main(grid: Grid, context: Context) -> None:
     folder = folders.reopen(path, config) if known else folders.create(path, config, overrides)
     try:
         _prepare(config)
-        conduct(grid, config, folder)
+        conduct(grid, config, folder, engine="flower")
     except Exception as error:
-        write_ended(config, folder, status="failed", reason="interrupted", why=str(error))
+        write_ended(config, folder, engine="flower", status="failed", reason="interrupted", why=str(error))
         raise
 
 

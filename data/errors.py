@@ -26,7 +26,8 @@
     ├─ CacheError                  prepared scans on disk
     │  ├─ CacheFull
     │  └─ BadCacheEntry
-    └─ PartitionError              patients cannot be shared out as asked
+    ├─ PartitionError              patients cannot be shared out as asked
+    └─ BadSetting                  a parameter that makes no sense
 
 A message is one line: what, where, what was found, what to do. It may name files and UIDs and is for the hospital's
 own eyes; what leaves the hospital is `code`, which never changes.
@@ -143,3 +144,7 @@ class BadCacheEntry(CacheError):
 
 class PartitionError(DataError):
     code = "partition"
+
+
+class BadSetting(DataError):
+    code = "bad-setting"

@@ -2,7 +2,7 @@
 
 server → hospital   `model` tensors · `plan` scalars · `control` tensors (control variate) · `ask` scalars (evaluation)
 hospital → server   `delta` tensors, `delta.GROUP` what its codec adds · `control` tensors · `report` facts
-                    `scores` tensors and `report` for an evaluation · `report` with a `code` where it declines
+                    `scores` tensors and `report` for an evaluation · `report` {declined: code} where it declines
 
 Tensors are numpy's `.npy` bytes, as Flower writes them. They are read without copying (read-only views of the
 message's own buffers) and written with one copy.
@@ -12,7 +12,7 @@ import io
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, TypeVar, cast
 
@@ -25,7 +25,7 @@ from strategies.types import Evaluation, Plan, Report, Tensor, Tensors
 from strategies.wire import Encoded
 
 MODEL, PLAN, CONTROL, ASK = "model", "plan", "control", "ask"
-DELTA, REPORT, SCORES, CODE = "delta", "report", "scores", "code"
+DELTA, REPORT, SCORES, DECLINED = "delta", "report", "scores", "declined"
 
 NUMPY = "numpy.ndarray"
 """Flower's name for `.npy` bytes."""
@@ -57,6 +57,11 @@ def to_record(tensors: Mapping[str, Tensor]) -> ArrayRecord:
 def from_record(record: ArrayRecord) -> Tensors:
     """A record's tensors as read-only views of its buffers. Raises RecordError where bytes and header disagree."""
     return {name: _from_array(name, array) for name, array in record.items()}
+
+
+def part_of(record: ArrayRecord, names: Iterable[str]) -> ArrayRecord:
+    """Some tensors of a record, sharing its bytes."""
+    return ArrayRecord({name: record[name] for name in names})
 
 
 def record_nbytes(record: ArrayRecord | None) -> int:
@@ -156,9 +161,7 @@ def decline(message: Message, code: str) -> Message:
     """
     if not SAFE_CODE.fullmatch(code):
         raise ValueError(f"a reason that leaves the hospital is a code like 'over-budget', got {code!r}")
-    return Message(
-        RecordDict({REPORT: ConfigRecord({CODE: code, "salt": secrets.token_hex(8)})}), reply_to=message
-    )
+    return Message(RecordDict({REPORT: ConfigRecord({DECLINED: code, "salt": secrets.token_hex(8)})}), reply_to=message)
 
 
 def scores(message: Message, report: Mapping[str, Any], arrays: Tensors | None = None) -> Message:
@@ -169,11 +172,9 @@ def scores(message: Message, report: Mapping[str, Any], arrays: Tensors | None =
 
 
 def declined(message: Message) -> str:
-    """The code of an answer that declines; "" where it does not."""
-    code = _config(message, REPORT).get(CODE, "")
-    if not code or (CODE not in _config(message, REPORT)) or DELTA in message.content or SCORES in message.content:
-        return ""
-    return code if isinstance(code, str) and SAFE_CODE.fullmatch(code) else "declined"
+    """The code of an answer that declines; "" where it does not. Anything but a code is read as "declined"."""
+    code = _config(message, REPORT).get(DECLINED, "")
+    return code if code == "" or (isinstance(code, str) and SAFE_CODE.fullmatch(code)) else DECLINED
 
 
 def read_reply(message: Message) -> Reply:

@@ -56,7 +56,9 @@ class Console:
             "round": f"{line['leg'] + ' ' if line['leg'] else ''}round {line['round']}",
             "answered": f"{len(line['reports'])} of {len(line['asked'])} hospitals",
             "loss": f"loss {sum(losses) / len(losses):.3f}" if losses else "no loss",
-            "auc": "" if line["validation_auc"] is None else f"validation AUC of the model before: {line['validation_auc']:.3f}",
+            "auc": ""
+            if line["validation_auc"] is None
+            else f"validation AUC of the model before: {line['validation_auc']:.3f}",
             "seconds": f"{line['seconds']:.1f} s",
         }
         self.note("  ".join(text for text in plain.values() if text))
@@ -93,12 +95,34 @@ def table(summary: Mapping[str, Any]) -> Table:
     for name in ("patients", "tested", "AUC (95 % interval)", "ε spent", "MB up", "MB down", "seconds", "device"):
         made.add_column(name, justify="right")
     for name, row in summary["hospitals"].items():
-        made.add_row(name, _count(row["patients"]), _count(row["test_patients"]), _auc(row), _epsilon(row["privacy"]),
-                     _megabytes(row["bytes_up"]), _megabytes(row["bytes_down"]), f"{row['seconds']:.1f}", row["device"] or "–")
+        made.add_row(
+            name,
+            _count(row["patients"]),
+            _count(row["test_patients"]),
+            _auc(row),
+            _epsilon(row["privacy"]),
+            _megabytes(row["bytes_up"]),
+            _megabytes(row["bytes_down"]),
+            f"{row['seconds']:.1f}",
+            row["device"] or "–",
+        )
     rows = summary["hospitals"].values()
-    total = {key: sum(row[key] or 0 for row in rows) for key in ("patients", "test_patients", "bytes_up", "bytes_down", "seconds")}
-    made.add_row("pooled", _count(total["patients"]), _count(total["test_patients"]), _auc(summary["pooled"]), "",
-                 _megabytes(total["bytes_up"]), _megabytes(total["bytes_down"]), f"{total['seconds']:.1f}", "", style="bold")
+    total = {
+        key: sum(row[key] or 0 for row in rows)
+        for key in ("patients", "test_patients", "bytes_up", "bytes_down", "seconds")
+    }
+    made.add_row(
+        "pooled",
+        _count(total["patients"]),
+        _count(total["test_patients"]),
+        _auc(summary["pooled"]),
+        "",
+        _megabytes(total["bytes_up"]),
+        _megabytes(total["bytes_down"]),
+        f"{total['seconds']:.1f}",
+        "",
+        style="bold",
+    )
     return made  # fmt: skip
 
 

@@ -12,12 +12,12 @@ from app import flower
 from app.commands.console import Console
 from app.commands.errors import RunFailed
 from app.config import Config, absolute_paths, build, compose
-from app.files import write_json
 from app.home import home
 from app.rounds import folder as folders
 from app.rounds.folder import RunFolder
 from app.rounds.legs import legs
 from app.rounds.summary import read_summary, write_ended
+from strategies import checks
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,6 @@ def start(job: Job, *, engine: str, superlink: str | None, screen: Console) -> d
         RunFailed: it ended without one.
     """
     screen.opening(job.config, job.folder.path, engine)
-    write_json(job.folder.path / "started.json", {"engine": engine})
     job.folder.summary.unlink(missing_ok=True)
     try:
         if job.config["deploy"]["roster"] == "plan":
@@ -95,12 +94,19 @@ def start(job: Job, *, engine: str, superlink: str | None, screen: Console) -> d
         run = in_process if engine == "inprocess" else over_flower(superlink)
         run(job, screen)
     except KeyboardInterrupt:
-        write_ended(job.config, job.folder, status="stopped", reason="interrupted", why="interrupted at the keyboard")
+        write_ended(
+            job.config,
+            job.folder,
+            engine=engine,
+            status="stopped",
+            reason="interrupted",
+            why="interrupted at the keyboard",
+        )
         screen.note(f"stopped; go on with: fedvox run --resume {job.folder.path}")
         raise
     except Exception as error:
         if read_summary(job.folder) is None:
-            write_ended(job.config, job.folder, status="failed", reason="interrupted", why=str(error))
+            write_ended(job.config, job.folder, engine=engine, status="failed", reason="interrupted", why=str(error))
         raise
     return _outcome(job)
 
@@ -114,7 +120,7 @@ def in_process(job: Job, screen: Console) -> None:
 
     run_config: dict[str, bool | float | int | str] = {"overrides": to_line(job.overrides)}
     grid = LocalGrid(client, nodes=len(job.config["federation"]["hospitals"]), run_config=run_config)
-    conduct(grid, job.config, job.folder, listen=screen.round)
+    conduct(grid, job.config, job.folder, engine="inprocess", listen=screen.round)
 
 
 def over_flower(superlink: str | None) -> Callable[[Job, Console], None]:
@@ -168,5 +174,7 @@ def _outcome(job: Job) -> dict[str, Any]:
     if summary is None:
         raise RunFailed(f"the run left no summary in {job.folder.path}")
     if summary["status"] == "failed":
-        raise RunFailed(f"the run failed: {summary.get('error') or 'too few hospitals answered'}; see {job.folder.path}")
+        raise RunFailed(
+            f"the run failed: {summary.get('error') or 'too few hospitals answered'}; see {job.folder.path}"
+        )
     return summary

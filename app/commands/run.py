@@ -24,10 +24,18 @@ def add_parser(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, as in conf/")
-    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="the run folder (default: a new one in FEDVOX_HOME/runs)")
-    parser.add_argument("--engine", choices=("flower", "inprocess"), default="flower",
-                        help="flower: Flower's runtime, hospitals in parallel (default); inprocess: one after the other, no Ray")
-    parser.add_argument("--superlink", metavar="NAME", help="a SuperLink of Flower's configuration, instead of a simulation")
+    parser.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="the run folder (default: a new one in FEDVOX_HOME/runs)"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("flower", "inprocess"),
+        default="flower",
+        help="flower: Flower's runtime, hospitals in parallel (default); inprocess: one after the other, no Ray",
+    )
+    parser.add_argument(
+        "--superlink", metavar="NAME", help="a SuperLink of Flower's configuration, instead of a simulation"
+    )
     parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="continue a run from its last checkpoint")
     parser.add_argument("--show", action="store_true", help="print the whole configuration and train nothing")
     parser.add_argument("--json", action="store_true", help="print summary.json instead of the table")

@@ -23,15 +23,19 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "sweep",
         help="run a grid of settings and rank them",
-        description="A grid of runs, one after the other in this process. Values separated by commas are tried in turn; "
+        description="A grid of runs, one after the other in this process. Values between commas are tried in turn; "
         "`optimise` names the figure of summary.json to rank by (higher is better).",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=V1,V2", help="settings, as in conf/")
     parser.add_argument("--sweep", metavar="NAME", help="a grid by name: conf/sweep/NAME.yaml")
-    parser.add_argument("--sweep-dir", type=Path, metavar="DIR",
-                        help="where its runs go, and where a stopped sweep goes on (default: FEDVOX_HOME/sweeps/HASH)")
+    parser.add_argument(
+        "--sweep-dir",
+        type=Path,
+        metavar="DIR",
+        help="where its runs go, and where a stopped sweep goes on (default: FEDVOX_HOME/sweeps/HASH)",
+    )
     parser.add_argument("--json", action="store_true", help="print the ranking as JSON")
     parser.set_defaults(run=run)  # fmt: skip
 

@@ -1,26 +1,18 @@
-"""The server's state on disk: one safetensors file a leg, replaced whole after every round.
+"""The server's state on disk, replaced whole after every round; the one before is kept beside it.
 
-Tensors are named `group/tensor` (model, control, server_opt.velocity …); the round and the JSON-able facts travel
-in the file's metadata, so that a checkpoint is one file and one rename. The previous one is kept beside it: a file
-that a dying disk has spoiled is noticed by its checksum and the older one is used, and said so.
+A file that a dying disk has spoiled is noticed, the older one is used, and that is said.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
 from logging import getLogger
 from pathlib import Path
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
-
-from app.files import replacing
-from strategies.types import ServerState, Tensor, Tensors
+from app.tensor_files import Unreadable, read_groups, write_groups
+from strategies.types import ServerState
 
 log = getLogger(__name__)
 
 SCHEMA = 1
+OPTIMISER = "server_opt."
 
 
 class BrokenCheckpoint(RuntimeError):
@@ -28,16 +20,19 @@ class BrokenCheckpoint(RuntimeError):
 
 
 def save_state(folder: Path, state: ServerState) -> None:
-    """Write `state` as FOLDER/state.safetensors; the former one becomes previous.safetensors."""
+    """Write `state` as FOLDER/state.safetensors; the former one stays as previous.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     newest = folder / "state.safetensors"
-    tensors = dict(_flatten(state))
-    facts = {"schema": SCHEMA, "round": state.round, "facts": state.facts, "checksum": _checksum(tensors)}
-    content = save(tensors, metadata={"fedvox": json.dumps(facts, sort_keys=True)})
     if newest.exists():
         _keep(newest, folder / "previous.safetensors")
-    with replacing(newest) as file:
-        file.write(content)
+    moments = {f"{OPTIMISER}{name}": tensors for name, tensors in state.server_opt.items()}
+    groups = {"model": state.model, "control": state.control, **moments}
+    # The keys, too: an optimiser's empty group has no tensor to be found by.
+    write_groups(
+        newest,
+        groups,
+        {"schema": SCHEMA, "round": state.round, "facts": state.facts, "moments": sorted(state.server_opt)},
+    )
 
 
 def load_state(folder: Path) -> ServerState | None:
@@ -50,8 +45,8 @@ def load_state(folder: Path) -> ServerState | None:
     for path in files:
         try:
             return _read(path)
-        except (SafetensorError, ValueError, KeyError, OSError) as error:
-            log.warning("%s cannot be used (%s); trying the one before it", path, error)
+        except Unreadable as error:
+            log.warning("%s; trying the checkpoint before it", error)
     if files:
         raise BrokenCheckpoint(f"no readable checkpoint in {folder}; start the run anew in another folder")
     return None
@@ -66,44 +61,11 @@ def _keep(newest: Path, previous: Path) -> None:
 
 
 def _read(path: Path) -> ServerState:
-    with safe_open(path, framework="np") as file:
-        facts = json.loads(file.metadata()["fedvox"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    if _checksum(tensors) != facts["checksum"]:
-        raise ValueError("its checksum does not match its content")
-    groups = _unflatten(tensors)
-    moments = {name.removeprefix("server_opt."): group for name, group in groups.items() if name.startswith("server_opt.")}
+    groups, facts = read_groups(path)
     return ServerState(
         round=facts["round"],
         model=groups.get("model", {}),
-        server_opt=moments,
+        server_opt={name: groups.get(f"{OPTIMISER}{name}", {}) for name in facts["moments"]},
         control=groups.get("control", {}),
         facts=facts["facts"],
     )
-
-
-def _flatten(state: ServerState) -> Iterator[tuple[str, Tensor]]:
-    groups: Mapping[str, Tensors] = {
-        "model": state.model,
-        "control": state.control,
-        **{f"server_opt.{name}": group for name, group in state.server_opt.items()},
-    }
-    for group, tensors in groups.items():
-        for name, tensor in tensors.items():
-            yield f"{group}/{name}", np.ascontiguousarray(tensor).reshape(np.shape(tensor))
-
-
-def _unflatten(tensors: Tensors) -> dict[str, Tensors]:
-    groups: dict[str, Tensors] = {}
-    for key, tensor in tensors.items():
-        group, _, name = key.partition("/")
-        groups.setdefault(group, {})[name] = tensor
-    return groups
-
-
-def _checksum(tensors: Tensors) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(memoryview(np.ascontiguousarray(tensors[name])).cast("B") if tensors[name].size else b"")
-    return digest.hexdigest()

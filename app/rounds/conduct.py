@@ -41,16 +41,18 @@ class Run:
     listen: Listener
 
 
-def conduct(grid: Grid, config: Config, folder: RunFolder, *, listen: Listener = lambda _: None) -> dict[str, Any]:
+def conduct(
+    grid: Grid, config: Config, folder: RunFolder, *, engine: str, listen: Listener = lambda _: None
+) -> dict[str, Any]:
     """Run every leg, from the last checkpoint where there is one, and write summary.json.
 
     Returns:
         The summary.
     """
-    run = Run(config, folder, folder.path.name, config["seed"] or 0, listen)
+    run = Run(config, folder, folder.run_name(), config["seed"] or 0, listen)
     strategy: Federated = build(config["strategy"])
     outcomes = [_leg(grid, strategy, run, leg) for leg in legs(config)]
-    return write_summary(config, folder, outcomes)
+    return write_summary(config, folder, outcomes, engine=engine)
 
 
 def _leg(grid: Grid, strategy: Federated, run: Run, leg: Leg) -> Outcome:

@@ -1,14 +1,16 @@
 """A run's folder: what the run was, what happened, what it made.
 
-    config.yaml  overrides.txt  fingerprint.json     what it was
-    rounds.jsonl                                     one line of facts a round
-    checkpoint/[LEG/]state.safetensors               to go on from
-    [legs/LEG/]model.safetensors, model.json         what it made
-    scores/[LEG].npz                                 score histograms of the final test, by hospital
-    summary.json                                     what each hospital got and paid
+config.yaml  overrides.txt  fingerprint.json     what it was
+run.json                                         the name that hospitals know it by
+rounds.jsonl                                     one line of facts a round
+checkpoint/[LEG/]state.safetensors               to go on from
+[legs/LEG/]model.safetensors, model.json         what it made
+scores/[LEG].npz                                 score histograms of the final test, by hospital
+summary.json                                     what each hospital got and paid
 """
 
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +48,10 @@ class RunFolder:
     def scores(self, leg: str) -> Path:
         """Where a leg's final scores go."""
         return self.path / "scores" / f"{leg or 'all'}.npz"
+
+    def run_name(self) -> str:
+        """What hospitals key their state by: two runs in folders of one name are still two runs."""
+        return str(json.loads((self.path / "run.json").read_text(encoding="utf-8"))["run"])
 
     def overrides(self) -> list[str]:
         """The overrides that the run was started with."""
@@ -91,6 +97,7 @@ def create(path: Path, config: Config, overrides: list[str]) -> RunFolder:
     write_text(path / "config.yaml", to_yaml(config))
     write_text(path / "overrides.txt", to_line(overrides) + "\n")
     write_json(path / "fingerprint.json", fingerprint(config))
+    write_json(path / "run.json", {"run": f"{path.name}-{secrets.token_hex(4)}"})
     return RunFolder(path)
 
 

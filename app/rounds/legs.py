@@ -47,7 +47,9 @@ def legs(config: Config) -> tuple[Leg, ...]:
 
 def _teams(mode: str, hospitals: Sequence[str]) -> list[tuple[str, ...]]:
     if CENTRAL in hospitals:
-        raise ConfigError(f"federation.hospitals: {CENTRAL!r} is the name of the pooled data; call the hospital otherwise")
+        raise ConfigError(
+            f"federation.hospitals: {CENTRAL!r} is the name of the pooled data; call the hospital otherwise"
+        )
     if mode == "federated":
         return [tuple(hospitals)]
     if mode == "central":

@@ -37,14 +37,16 @@ class Outcome:
     answers: Mapping[str, Answer]
 
 
-def write_summary(config: Config, folder: RunFolder, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def write_summary(config: Config, folder: RunFolder, outcomes: Sequence[Outcome], *, engine: str) -> dict[str, Any]:
     """Write summary.json of a run that came to its end."""
     reason = outcomes[-1].stop.reason
     failed = reason == "quorum"
     names = list(config["federation"]["hospitals"])
     threshold = classification.operating_threshold(_sum(_scores(outcomes, "validation", own_only=True)))
     summary = {
-        **_frame(config, folder, "failed" if failed else "completed" if reason == "rounds" else "stopped", reason),
+        **_frame(config, folder, engine),
+        "status": "failed" if failed else "completed" if reason == "rounds" else "stopped",
+        "stopped": reason,
         "threshold": threshold,
         "pooled": _figures(list(_own(outcomes)), threshold),
         "hospitals": {name: _hospital(name, folder, outcomes) for name in names},
@@ -54,12 +56,14 @@ def write_summary(config: Config, folder: RunFolder, outcomes: Sequence[Outcome]
     return summary
 
 
-def write_ended(config: Config, folder: RunFolder, *, status: str, reason: str, why: str) -> dict[str, Any]:
+def write_ended(
+    config: Config, folder: RunFolder, *, engine: str, status: str, reason: str, why: str
+) -> dict[str, Any]:
     """Write summary.json of a run that did not come to its end: what the journal knows, and why it ended."""
     rows = {name: _hospital(name, folder, ()) for name in config["federation"]["hospitals"]}
     nothing = dict.fromkeys(("auc", "auc_low", "auc_high", "accuracy", "sensitivity", "specificity"))
-    summary = {**_frame(config, folder, status, reason), "threshold": None, "pooled": nothing, "hospitals": rows,
-               "error": why}  # fmt: skip
+    frame = {**_frame(config, folder, engine), "status": status, "stopped": reason}
+    summary = {**frame, "threshold": None, "pooled": nothing, "hospitals": rows, "error": why}
     write_json(folder.summary, summary)
     return summary
 
@@ -77,14 +81,13 @@ def write_scores(path: Path, answers: Mapping[str, Answer]) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def _frame(config: Config, folder: RunFolder, status: str, reason: str) -> dict[str, Any]:
+def _frame(config: Config, folder: RunFolder, engine: str) -> dict[str, Any]:
     lines = folder.lines()
-    started = json.loads((folder.path / "started.json").read_text()) if (folder.path / "started.json").exists() else {}
     return {
         "schema": SCHEMA,
-        "status": status,
-        "stopped": reason,
-        "engine": started.get("engine", "flower"),
+        "status": "",
+        "stopped": "",
+        "engine": engine,
         "seed": config["seed"],
         "rounds": max((line["round"] for line in lines), default=0),
         "seconds": round(sum(line["seconds"] for line in lines), 2),

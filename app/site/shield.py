@@ -33,7 +33,9 @@ def shielded(handler: Handler) -> Handler:
             return handler(message, context)
         except Exception as error:
             code = code_of(error)
-            log.warning("hospital declined %s with code %s: %s", message.metadata.message_type, code, error, exc_info=error)
+            log.warning(
+                "hospital declined %s with code %s: %s", message.metadata.message_type, code, error, exc_info=error
+            )
             return records.decline(message, code)
 
     return safe

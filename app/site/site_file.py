@@ -1,11 +1,11 @@
 """site.yaml, the hospital's own file: read, checked, faults named with their line.
 
-    name: north
-    source: {_target_: data.sources.DicomFolder, path: data}     # as in conf/source; paths are relative to this file
-    cache_dir: cache
-    state_dir: state
-    device: auto
-    policy: {epsilon_cap: 8.0, delta: 1.0e-5, min_patients: 5, accepted: {}, approved_code: []}
+name: north
+source: {_target_: data.sources.DicomFolder, path: data}     # as in conf/source; paths are relative to this file
+cache_dir: cache
+state_dir: state
+device: auto
+policy: {epsilon_cap: 8.0, delta: 1.0e-5, min_patients: 5, accepted: {}, approved_code: []}
 """
 
 from collections.abc import Mapping

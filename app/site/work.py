@@ -17,6 +17,7 @@ from app.fingerprint import code_hash, config_hash
 from app.metrics import baselines, classification
 from app.rounds.legs import CENTRAL
 from app.site.directory import open_site
+from app.site.memory import Memory
 from app.site.shield import Declined, logbook
 from app.site.site import Parts, Site, divide
 from app.training import device as devices
@@ -99,7 +100,10 @@ def train(place: Place, plan: Plan, received: Tensors) -> tuple[Encoded, Report]
     )
     trained = get_tensors(model)
     delta = {name: trained[name] - tensor for name, tensor in received.items()}
-    return strategy.wire.encode(delta), report
+    memory = Memory(place.sites[0].state_dir / "runs" / plan.run / (plan.leg or "all"))
+    encoded, residual = strategy.wire.encode(delta, memory.before(plan.round).get("residual", {}))
+    memory.keep(plan.round, {"residual": residual})
+    return encoded, report
 
 
 def evaluate(place: Place, plan: Plan, received: Tensors) -> tuple[dict[str, Any], Tensors]:

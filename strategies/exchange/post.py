@@ -96,8 +96,8 @@ class Post:
     def _sweep(self) -> Iterator[Answer]:
         for key in list(self.pending):
             for message in self.grid.pull_messages([key]):
-                hospital, round = self.pending.pop(message.metadata.reply_to_message_id or key)
-                yield _answer(hospital, round, message)
+                if (asked := self.pending.pop(key, None)) is not None:
+                    yield _answer(*asked, message)
 
 
 def _answer(hospital: str, round: int, message: Message) -> Answer:

@@ -11,7 +11,7 @@ The training loop belongs to the application. It calls a local part at four plac
 `control` is what the server sent beside the model, `kept` what the hospital stored after its last round.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -35,6 +35,9 @@ class Local(Protocol):
     @property
     def uses_control(self) -> bool:
         """Whether a control variate travels both ways."""
+
+    def strength(self, losses: Sequence[float]) -> float:
+        """What the plan of the next round carries, from the mean training losses so far; NaN: as configured."""
 
     def at(self, plan: Plan) -> Self:
         """This part with the settings that the plan carries for the round."""

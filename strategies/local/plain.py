@@ -1,6 +1,7 @@
 """Local training as configured: nothing added. FedAvg's local half (McMahan et al. 2017, alg. 1, ClientUpdate)."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -16,6 +17,9 @@ NOTHING: Mapping[str, Tensor] = {}
 @dataclass(frozen=True)
 class Plain:
     uses_control = False
+
+    def strength(self, losses: Sequence[float]) -> float:
+        return math.nan
 
     def at(self, plan: Plan) -> Self:
         return self

@@ -1,0 +1,1 @@
+"""What a hospital does with a model: train it on its crops (`fit`), score its crops with it (`score`)."""

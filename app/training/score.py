@@ -1,0 +1,54 @@
+"""A model and crops in, one number a crop out, in the crops' order. Always float32; never changes the model."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from app.training.batches import Crops
+from app.training.device import threads as use_threads
+
+DEFAULT_BATCH = 64
+"""Crops at once: no result depends on it beyond rounding."""
+
+
+def logits(
+    model: nn.Module,
+    crops: Crops,
+    *,
+    device: torch.device,
+    batch_size: int = DEFAULT_BATCH,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Score every crop: (N,) float32, positive means nodule (or malignant).
+
+    Raises FloatingPointError where the model answers NaN or infinity.
+    """
+    model.to(device)
+    was_training = model.training
+    parts = [np.empty(0, np.float32)]
+    try:
+        model.eval()
+        with use_threads(threads), torch.inference_mode():
+            for start in range(0, len(crops), batch_size):
+                x_BCZYX, _ = crops.batch(np.arange(start, min(start + batch_size, len(crops))))
+                parts.append(model(torch.from_numpy(x_BCZYX).to(device)).squeeze(1).cpu().numpy())
+    finally:
+        model.train(was_training)
+    scores = np.concatenate(parts)
+    if broken := np.count_nonzero(~np.isfinite(scores)):
+        raise FloatingPointError(f"{broken} of {len(scores)} scores are not finite; the model has diverged")
+    return scores
+
+
+def probabilities(
+    model: nn.Module,
+    crops: Crops,
+    *,
+    device: torch.device,
+    batch_size: int = DEFAULT_BATCH,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """As `logits`, through the logistic function: (N,) float32 in [0, 1]."""
+    scores = logits(model, crops, device=device, batch_size=batch_size, threads=threads)
+    return torch.from_numpy(scores).sigmoid().numpy()
