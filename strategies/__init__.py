@@ -7,10 +7,12 @@ parts they combine without new code, and `checks` says which combinations make n
 
 from typing import TYPE_CHECKING, Any
 
+from strategies.course import Course
+
 if TYPE_CHECKING:
     from strategies.federated import Federated
 
-__all__ = ["Federated"]
+__all__ = ["Course", "Federated"]
 
 
 def __getattr__(name: str) -> Any:

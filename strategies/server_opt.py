@@ -37,7 +37,7 @@ class Sgd:
 
 
 def moved(model: Tensors, direction: Mapping[str, Tensor], lr: float) -> Tensors:
-    """x + lr·direction where there is a direction, x itself elsewhere; dtypes are the model's."""
+    """Move x by lr·direction where there is a direction; elsewhere x itself. Dtypes are the model's."""
     return {name: _add(tensor, direction[name], lr) if name in direction else tensor for name, tensor in model.items()}
 
 

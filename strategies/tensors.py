@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 from scipy.linalg.blas import daxpy, saxpy
 
 from strategies.types import Tensor, Tensors
@@ -36,13 +35,8 @@ def accumulator_dtype(tensor: Tensor) -> np.dtype[Any]:
     return np.result_type(tensor.dtype, np.float32)
 
 
-def zeros(like: Mapping[str, Tensor], dtype: DTypeLike = None) -> Tensors:
-    """Contiguous zeros in the shape of `like`; in its dtype, or in `dtype`."""
-    return {name: np.zeros(t.shape, dtype or t.dtype) for name, t in like.items()}
-
-
 def add_scaled(into: Tensor, tensor: Tensor, factor: float) -> None:
-    """into ← into + factor · tensor, in place, in one pass. `into` is C-contiguous and of the same shape."""
+    """Add factor · tensor to `into`, in place, in one pass. `into` is C-contiguous and of the same shape."""
     flat_into, flat = into.reshape(-1), tensor.reshape(-1)
     if flat.size == 0:
         return
@@ -56,7 +50,7 @@ def add_scaled(into: Tensor, tensor: Tensor, factor: float) -> None:
 
 
 def difference(after: Mapping[str, Tensor], before: Mapping[str, Tensor], names: Iterable[str]) -> Tensors:
-    """after − before for the averaged tensors among `names`: what a hospital sends."""
+    """What a hospital sends: after − before, for the averaged tensors among `names`."""
     return {name: np.subtract(t, before[name]) for name, t in averaged(after, names).items()}
 
 

@@ -37,11 +37,11 @@ class RunningMean:
     def add(self, hospital: str, delta: Mapping[str, Tensor], factor: float) -> None:
         for name, tensor in delta.items():
             add_scaled(self.total[name], tensor, factor)
-        self.factors[hospital] = self.factors.get(hospital, 0.0) + factor
+        self.factors[hospital] = factor
 
     def merge(self, other: Self) -> None:
-        self.add("", other.total, 1.0)
-        del self.factors[""]
+        for name, tensor in other.total.items():
+            add_scaled(self.total[name], tensor, 1.0)
         self.factors |= other.factors
 
     def combine(self) -> Combined:
@@ -58,7 +58,7 @@ def normalised(factors: Mapping[str, float]) -> dict[str, float]:
     total = math.fsum(factors.values())
     if not (math.isfinite(total) and total > 0):
         raise NoWeight(
-            f"the weights of hospitals {', '.join(sorted(factors)) or '(none)'} add up to {total}; nothing can be averaged: "
-            "choose another strategy/weighting, or give it a floor"
+            f"the weights of hospitals {', '.join(sorted(factors)) or '(none)'} add up to {total}; "
+            "nothing can be averaged: choose another strategy/weighting, or give it a floor"
         )
     return {hospital: factor / total for hospital, factor in factors.items()}
