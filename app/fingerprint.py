@@ -14,7 +14,7 @@ from typing import Any
 from app.config import CONF, Config
 
 PACKAGES = ("app", "data", "models", "strategies")
-OWN_BUSINESS = ("device", "source", "deadline_s", "replicates", "optimise")
+OWN_BUSINESS = ("device", "source", "deadline_s", "wait_s", "replicates", "optimise")
 """Settings that may differ between a hospital and the server."""
 
 LIBRARIES = ("flwr", "torch", "monai", "numpy", "opacus", "pydicom", "hydra-core", "dp-accounting")

@@ -17,6 +17,7 @@ from app.rounds import folder as folders
 from app.rounds.folder import RunFolder
 from app.rounds.legs import legs
 from app.rounds.summary import read_summary, write_ended
+from models.norm import tensor_kinds
 from strategies import checks
 
 
@@ -165,7 +166,7 @@ def _try_out(config: Config) -> None:
     for group in ("model", "training", "augment", "preprocess", "stopping", "partition"):
         build(config[group])
     strategy = build(config["strategy"])
-    checks.check(strategy, build(config["model"]))
+    checks.check(strategy, kinds=tensor_kinds(build(config["model"])), hospitals=len(config["federation"]["hospitals"]))
     legs(config)
 
 

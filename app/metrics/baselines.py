@@ -1,10 +1,10 @@
 """Scores that need no model: what a network must beat to be worth its rounds."""
 
 import numpy as np
-from data.dataset import Crops
 from numpy.typing import NDArray
 
 from app.config import ConfigError
+from data.dataset import Crops
 
 
 def scores(name: str, crops: Crops) -> NDArray[np.float32]:

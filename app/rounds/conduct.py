@@ -17,12 +17,13 @@ from app.rounds.folder import RunFolder
 from app.rounds.legs import Leg, legs
 from app.rounds.model_file import save_model
 from app.rounds.roster import Introduced, Planned
-from app.rounds.summary import Outcome, write_scores, write_summary
+from app.rounds.summary import Answer, Outcome, write_scores, write_summary
 from models.norm import tensor_kinds
 from models.parameters import get_tensors
 from models.resnet3d import init
-from strategies import Course, Federated
-from strategies.types import Plan, RoundFacts, ServerState, Stop
+from strategies import Federated
+from strategies.course import Course
+from strategies.types import Evaluation, Plan, Refusal, RoundFacts, ServerState, Stop
 
 log = logging.getLogger(__name__)
 
@@ -57,16 +58,26 @@ def conduct(
 
 def _leg(grid: Grid, strategy: Federated, run: Run, leg: Leg) -> Outcome:
     course = _course(strategy, run, leg)
-    state, stop = strategy.run(grid, course) if course.initial.round < run.config["rounds"] else (course.initial, None)
-    scoring = replace(course, roster=_roster(run.config, leg.score))
-    answers = strategy.evaluate(grid, scoring, state)
-    write_scores(run.folder.scores(leg.name), answers)
+    state, stop = strategy.run(grid, course)
     save_model(run.folder, leg, run.config, state)
-    return Outcome(leg, stop or Stop("rounds"), answers)
+    replies = strategy.evaluate(grid, replace(course, roster=_roster(run.config, leg.score)), state)
+    answers = {name: _answer(reply, state) for name, reply in replies.items() if isinstance(reply, Evaluation)}
+    refused = [reply for reply in replies.values() if isinstance(reply, Refusal)]
+    write_scores(run.folder.scores(leg.name), answers)
+    return Outcome(leg, stop, answers, refused)
+
+
+def _answer(reply: Evaluation, state: ServerState) -> Answer:
+    up, down = (sum(tensor.nbytes for tensor in sent.values()) for sent in (reply.arrays, state.model))
+    return {"report": reply.report, "scores": reply.arrays, "bytes_up": up, "bytes_down": down}
 
 
 def _course(strategy: Federated, run: Run, leg: Leg) -> Course:
     config = run.config
+    # From the seed alone, so that server and hospitals start from the same.
+    model = build(config["model"])
+    init(model, run.seed)
+    tensors, kinds = get_tensors(model), tensor_kinds(model)
     kept = load_state(run.folder.checkpoint(leg.name))
     run.folder.forget_after(leg.name, kept.round if kept else 0)
     return Course(
@@ -74,17 +85,11 @@ def _course(strategy: Federated, run: Run, leg: Leg) -> Course:
         roster=_roster(config, leg.train),
         quorum=min(config["quorum"], len(leg.train)),
         deadline_s=config["deadline_s"],
-        initial=kept or _initial(strategy, run, leg),
+        wait_s=config["wait_s"],
+        initial=kept or ServerState(round=0, model={name: tensors[name] for name in strategy.sharing.shared(kinds)}),
         after_round=_after_round(run, leg),
+        kinds=kinds,
     )
-
-
-def _initial(strategy: Federated, run: Run, leg: Leg) -> ServerState:
-    """The model before the first round: from the seed alone, so that server and hospitals start from the same."""
-    model = build(run.config["model"])
-    init(model, run.seed)
-    tensors, shared = get_tensors(model), strategy.sharing.shared(tensor_kinds(model))
-    return ServerState(round=0, model={name: tensors[name] for name in shared})
 
 
 def _plan(strategy: Federated, run: Run, leg: Leg) -> Plan:

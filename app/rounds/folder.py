@@ -122,6 +122,6 @@ def reopen(path: Path, config: Config) -> RunFolder:
     before, now = dict(leaves(shared(compose(folder.overrides())))), dict(leaves(shared(config)))
     if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
         raise ConfigError(
-            f"{path} was started with other settings ({', '.join(changed[:5])}); resume with the same, or start a new run"
+            f"{path} was started with other settings ({', '.join(changed[:5])}); resume with the same, or start anew"
         )
     return folder

@@ -6,7 +6,7 @@ the same histograms of resampled patients (percentile bootstrap, stratified by h
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from app.fingerprint import code_hash
 from app.metrics import classification
 from app.rounds.folder import RunFolder
 from app.rounds.legs import CENTRAL, Leg
-from strategies.types import Stop
+from strategies.types import Refusal, Stop
 
 SCHEMA = 1
 
@@ -35,6 +35,8 @@ class Outcome:
     leg: Leg
     stop: Stop
     answers: Mapping[str, Answer]
+    refused: Sequence[Refusal] = ()
+    """Hospitals that did not score the final model."""
 
 
 def write_summary(config: Config, folder: RunFolder, outcomes: Sequence[Outcome], *, engine: str) -> dict[str, Any]:
@@ -106,6 +108,7 @@ def _hospital(name: str, folder: RunFolder, outcomes: Sequence[Outcome]) -> dict
         **_interval(own),
         "privacy": None,
         **_paid(name, folder, answers),
+        "refused": _refusals(name, folder, outcomes),
     }
 
 
@@ -118,11 +121,15 @@ def _paid(name: str, folder: RunFolder, answers: Sequence[Answer]) -> dict[str, 
         "seconds": round(sum(report["seconds"] for report in reports), 2),
         "device": reports[-1]["device"] if reports else answers[-1]["report"]["device"] if answers else None,
         "rounds": len(reports),
-        "refused": [
-            {"round": refusal["round"], "code": refusal["code"]}
-            for line in lines for refusal in line["refused"] if refusal["hospital"] == name
-        ],
-    }  # fmt: skip
+    }
+
+
+def _refusals(name: str, folder: RunFolder, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Rounds that a hospital is not in, and why; the final scoring counts as the round of the model it scores."""
+    in_rounds = [refusal for line in folder.lines() for refusal in line["refused"]]
+    at_the_end = [asdict(refusal) for outcome in outcomes for refusal in outcome.refused]
+    every = [*in_rounds, *at_the_end]
+    return [{"round": one["round"], "code": one["code"]} for one in every if one["hospital"] == name]
 
 
 def _extras(config: Config, outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from flwr.app import Context
 from torch import nn
 
+from app.addresses import derive
 from app.config import Config, build, compose, from_line
 from app.fingerprint import code_hash, config_hash
 from app.metrics import baselines, classification
@@ -24,7 +25,6 @@ from app.training import device as devices
 from app.training import score
 from app.training.fit import Training, fit
 from data.dataset import joined
-from models.norm import tensor_kinds
 from models.parameters import get_tensors, set_tensors
 from models.resnet3d import init
 from strategies import Federated
@@ -118,7 +118,7 @@ def evaluate(place: Place, plan: Plan, received: Tensors) -> tuple[dict[str, Any
     scores = {
         "test": classification.histogram(logits, test.labels),
         "replicates": classification.bootstrap(
-            logits, test.labels, test.patients, replicates=place.config["replicates"], seed=plan.seed
+            logits, test.labels, test.patients, place.config["replicates"], derive(plan.seed, place.name, "bootstrap")
         ),
         "validation": _histogram(place, model, device),
     }

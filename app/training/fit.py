@@ -27,7 +27,7 @@ NOTHING: Mapping[str, Tensor] = {}
 OPTIMISERS = ("adamw", "sgd")
 
 
-class NonFiniteLoss(FloatingPointError):  # noqa: N818  # a state of the numbers, named like its parent's cousins
+class NonFiniteLoss(FloatingPointError):  # a state of the numbers, named like its parent's cousins
     """The loss is NaN or infinite; the model is as it was after the step before."""
 
 

@@ -1,0 +1,50 @@
+"""site.yaml: what is wrong is named with its line."""
+
+import pytest
+
+from app.config import ConfigError
+from app.site.site_file import read_site_file
+
+GOOD = """\
+name: north
+source: {_target_: data.sources.DicomFolder, path: data}
+cache_dir: cache
+state_dir: state
+policy:
+  epsilon_cap: 8.0
+  min_patients: 5
+"""
+
+
+def write(folder, text):
+    (folder / "site.yaml").write_text(text)
+    return folder / "site.yaml"
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    site = read_site_file(write(tmp_path, GOOD))
+    assert (site.name, site.cache_dir, site.state_dir) == ("north", tmp_path / "cache", tmp_path / "state")
+    assert site.source["path"] == str(tmp_path / "data")
+    assert site.policy == {"epsilon_cap": 8.0, "min_patients": 5}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("state_dir: state\n", ""), "state_dir is missing"),
+        (("cache_dir: cache", "cachedir: cache"), r"site\.yaml:3: unknown field 'cachedir'"),
+        (("min_patients: 5", "min_patients: five"), r"site\.yaml:7: policy\.min_patients is 'five'; a int"),
+        (("epsilon_cap: 8.0", "epsilon: 8.0"), r"site\.yaml:6: unknown field 'policy\.epsilon'"),
+        (("name: north", "name: [north"), "no valid YAML"),
+        ((GOOD, ""), "no fields"),
+    ],
+)
+def test_faults_are_named_with_their_line(tmp_path, change, said):
+    with pytest.raises(ConfigError, match=said) as caught:
+        read_site_file(write(tmp_path, GOOD.replace(*change)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_says_how_to_get_one(tmp_path):
+    with pytest.raises(ConfigError, match="data synth"):
+        read_site_file(tmp_path / "site.yaml")
