@@ -33,8 +33,6 @@ A message is one line: what, where, what was found, what to do. It may name file
 own eyes; what leaves the hospital is `code`, which never changes.
 """
 
-# ruff: noqa: N818 (the names say what is wrong; every one of them is a DataError)
-
 from typing import ClassVar
 
 
