@@ -31,11 +31,11 @@ def to_hu(dataset: FileDataset, *, file: str) -> NDArray[np.int16]:
         BadVoxels: not one grey value a pixel, or beyond 16 bits after the rescale.
     """
     slope, intercept = _rescale(dataset, file)
-    stored = _stored(dataset, file)
-    hu = _rescaled(stored, slope, intercept, file)
-    for low, high in _padding_hu(dataset, slope, intercept):
+    hu = _rescaled(_stored(dataset, file), slope, intercept, file)
+    if (padding := _tagged_padding(dataset, slope, intercept)) is not None:
+        low, high = padding
         hu[(hu >= low) & (hu <= high)] = AIR_HU
-    return hu
+    return padding_to_air(hu)
 
 
 def padding_to_air(hu: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -65,21 +65,21 @@ def _stored(dataset: FileDataset, file: str) -> NDArray[Any]:
 
 
 def _rescaled(stored: NDArray[Any], slope: float, intercept: float, file: str) -> NDArray[np.int16]:
+    """A new array. Where rescale and result are whole numbers in 16 bits, as nearly always, nothing wider is made."""
     if stored.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
-        wide = stored.astype(np.int32)
-        wide *= int(slope)
-        wide += int(intercept)
-        return as_hu(wide, where=file)
+        ends = [int(slope) * int(end) + int(intercept) for end in (stored.min(), stored.max())]
+        if INT16.min <= min(ends) and max(ends) <= INT16.max:
+            hu = stored.astype(np.int16)  # wraps around where stored is wider; the sum, which fits, wraps back
+            hu *= np.int64(slope).astype(np.int16)
+            hu += np.int64(intercept).astype(np.int16)
+            return hu
     return as_hu(stored.astype(np.float64) * slope + intercept, where=file)
 
 
-def _padding_hu(dataset: FileDataset, slope: float, intercept: float) -> list[tuple[float, float]]:
-    """Ranges of Hounsfield units that mean "nothing here"."""
-    ranges = [(float(INT16.min), float(DARKEST_HU - 1))]
-    if (value := dataset.get("PixelPaddingValue")) is not None:
-        limit = dataset.get("PixelPaddingRangeLimit")
-        ends = [slope * float(end) + intercept for end in (value, value if limit is None else limit)]
-        low, high = min(ends), max(ends)
-        if high <= AIR_HU or low >= BRIGHTEST_TISSUE_HU:
-            ranges.append((low, high))
-    return ranges
+def _tagged_padding(dataset: FileDataset, slope: float, intercept: float) -> tuple[float, float] | None:
+    """Hounsfield units that a tag declares to mean "nothing here"; None where there is no tag, or none to believe."""
+    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+    if value is None:
+        return None
+    ends = sorted(slope * float(end) + intercept for end in (value, value if limit is None else limit))
+    return (ends[0], ends[1]) if ends[1] <= AIR_HU or ends[0] >= BRIGHTEST_TISSUE_HU else None
