@@ -18,9 +18,9 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -138,7 +138,9 @@ def absolute_paths(config: Config) -> list[str]:
 
 def quoted(text: str) -> str:
     """`text` as a Hydra string literal, whatever it contains."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # Hydra reads a backslash as one, except before a quote: there, and at the end, each is doubled.
+    escaped = re.sub(r"(\\*)('|$)", lambda run: run[1] * 2 + ("\\'" if run[2] else ""), text)
+    return f"'{escaped}'"
 
 
 def leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
@@ -155,11 +157,11 @@ def _varied(point: Sequence[str], swept: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs if key in swept}
 
 
-def _compose(overrides: Sequence[str]) -> Config:
+def _compose(overrides: Sequence[str], *, complete: bool = True) -> Config:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         composed = hydra.compose("config", overrides=list(overrides))
-    plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=complete)
     return {str(key): value for key, value in plain.items() if key not in ("experiment", "sweep")}  # type: ignore[union-attr]
 
 
@@ -182,12 +184,13 @@ def _check_types(config: Config) -> None:
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:
     first = str(error).splitlines()[0]
-    if missing := re.search(r"Missing mandatory value: (\S+)", str(error)):
-        return f"{missing[1]} is not set; add {missing[1]}=…"
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is not set; add {error.full_key}=…"
+    names = _names(overrides)
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if not _names_something(key):
-            return f"unknown setting {key!r}{_nearest(key, _names())}"
+        if key not in names:
+            return f"unknown setting {key!r}{_nearest(key, names)}"
         if (CONF / key).is_dir() and value not in _options(key):
             return (
                 f"{key}={value}: no such choice{_nearest(value, _options(key))}; there are: {', '.join(_options(key))}"
@@ -195,15 +198,13 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
     return f"the configuration cannot be composed: {first}"
 
 
-def _names_something(key: str) -> bool:
-    return (CONF / key).is_dir() or key in _names()
-
-
-def _names() -> list[str]:
-    keys = [key for key, _ in leaves(_defaults())]
+def _names(overrides: Sequence[str]) -> list[str]:
+    """Every key and group that may be set, given the group choices among `overrides`."""
+    groups = {str(folder.relative_to(CONF)) for folder in CONF.rglob("*") if folder.is_dir()}
+    choices = [o for o in overrides if (key := o.partition("=")[0]) in groups and o.partition("=")[2] in _options(key)]
+    keys = [key for key, _ in leaves(_compose(choices, complete=False))]
     inner = {".".join(key.split(".")[:depth]) for key in keys for depth in range(1, key.count(".") + 2)}
-    groups = [str(folder.relative_to(CONF)) for folder in CONF.rglob("*") if folder.is_dir()]
-    return sorted(inner | set(groups))
+    return sorted(inner | groups)
 
 
 def _options(group: str) -> list[str]:
@@ -234,8 +235,9 @@ def _refuse_unless_allowed(where: str, target: Any) -> None:
 
 
 def _is_defined_there(target: str) -> bool:
-    from hydra.utils import get_object
-
-    found = get_object(target)
+    try:
+        found = get_object(target)
+    except (ImportError, AttributeError, ValueError):
+        return False
     home = getattr(found, "__module__", "")
     return isinstance(home, str) and f"{home}.".startswith(ALLOWED)

@@ -30,6 +30,8 @@ class LocalGrid(Grid):
     def __init__(self, client: Client, *, nodes: int, run_config: RunConfig, run_id: int = 1) -> None:
         self._client = client
         self._run_id = run_id
+        # Flower's launcher tells a process who it is; messages read it from here.
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, run_id, 0
         self._waiting: dict[str, Message] = {}
         self._numbers = itertools.count(1)
         self._contexts = {

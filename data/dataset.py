@@ -119,6 +119,21 @@ def open_crops(
     return Crops(preprocess, tuple(refs), tuple(volumes), tuple(places))
 
 
+def joined(several: Sequence[Crops]) -> Crops:
+    """The crops of several hospitals in one, in order; scans are shared, not copied. Prepared alike, all of them."""
+    first = np.cumsum([0, *(len(crops.refs) for crops in several)]).tolist()
+    return Crops(
+        several[0].preprocess,
+        tuple(ref for crops in several for ref in crops.refs),
+        tuple(volume for crops in several for volume in crops.volumes),
+        tuple(
+            replace(place, scan=place.scan + offset)
+            for crops, offset in zip(several, first, strict=False)
+            for place in crops.places
+        ),
+    )
+
+
 def _prepared(source: Source, ref: ScanRef, preprocess: Preprocess, cache: Cache | None) -> CtVolume:
     if cache is None or source.resident:
         return preprocess.prepare(source.read(ref))

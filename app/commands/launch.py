@@ -17,6 +17,7 @@ from app.rounds import folder as folders
 from app.rounds.folder import RunFolder
 from app.rounds.legs import legs
 from app.rounds.summary import read_summary, write_ended
+from app.site.sharing_out import partition_of
 from models.norm import tensor_kinds
 from strategies import checks
 
@@ -163,8 +164,9 @@ class _Watch:
 
 def _try_out(config: Config) -> None:
     """Build every part once, so that what does not fit is refused before a folder or a process exists."""
-    for group in ("model", "training", "augment", "preprocess", "stopping", "partition"):
+    for group in ("model", "training", "augment", "preprocess", "stopping"):
         build(config[group])
+    partition_of(config)
     strategy = build(config["strategy"])
     checks.check(strategy, kinds=tensor_kinds(build(config["model"])), hospitals=len(config["federation"]["hospitals"]))
     legs(config)

@@ -11,15 +11,18 @@ First match wins:
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from app.config import Config, ConfigError, build
 from app.home import home
 from app.site.cohort import SyntheticCohort, is_cohort
+from app.site.sharing_out import partition_of
 from app.site.site import Site
 from app.site.site_file import SiteFile, read_site_file
-from data.sources import Source, Subset
+from data.partition import hospitals_of
+from data.sources import Source
 
 
 def open_site(config: Config, name: str, *, site_file: str = "") -> Site:
@@ -77,9 +80,18 @@ def _from_file(file: SiteFile, config: Config, *, expected: str) -> Site:
 
 
 def _share(config: Config, name: str) -> Source:
-    whole: Source = build(config["source"])
-    patients = build(config["partition"]).assign(whole, config["federation"]["hospitals"], seed=config["seed"] or 0)
-    return Subset(whole, tuple(patients[name]))
+    needed = {key: config[key] for key in ("source", "partition", "federation", "seed")}
+    shares = _shares(json.dumps(needed, sort_keys=True))
+    if name not in shares:
+        raise ConfigError(f"the data hold nothing for hospital {name!r}; they were divided among {', '.join(shares)}")
+    return shares[name]
+
+
+@lru_cache(maxsize=4)
+def _shares(needed: str) -> Mapping[str, Source]:
+    """The data set divided; remembered, since every hospital of a simulation asks."""
+    config = json.loads(needed)
+    return hospitals_of(build(config["source"]), partition_of(config))
 
 
 def _simulated(config: Config, name: str, source: Source, node: Mapping[str, Any]) -> Site:

@@ -10,7 +10,7 @@ import numpy as np
 from app.config import Config, build
 from data.cache import Cache
 from data.dataset import Crops, open_crops
-from data.partition import folds, split
+from data.partition import Case, folds, split
 from data.sources import Source
 
 
@@ -28,7 +28,7 @@ class Site:
 
     def crops(self, config: Config, progress: Callable[[int, int], None] | None = None) -> Crops:
         """All crops of the hospital, prepared and cached on the way."""
-        return open_crops(self.source, build(config["preprocess"]), Cache(self.cache_dir), progress=progress)
+        return open_crops(self.source, build(config["preprocess"]), Cache(str(self.cache_dir)), progress=progress)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,6 @@ class Parts:
 
 def divide(crops: Crops, settings: Mapping[str, Any], *, fold: int, seed: int) -> Parts:
     """Divide by patient: by keyed hash, or with fold `fold` held out as the test."""
-    patients = np.array(crops.patients)
     test = _held_out(crops, settings, fold=fold, seed=seed)
     place = split(
         sorted(set(crops.patients) - test),
@@ -50,7 +49,7 @@ def divide(crops: Crops, settings: Mapping[str, Any], *, fold: int, seed: int) -
         test=settings["test"] if fold < 0 else 0.0,
         validation=settings["validation"],
     )
-    where = np.array([place.get(patient, "test") for patient in patients], dtype=object)
+    where = np.array([place.get(patient, "test") for patient in crops.patients], dtype=object)
     train, validation, held = (crops.subset(np.flatnonzero(where == part)) for part in ("train", "validation", "test"))
     return Parts(train, validation, held)
 
@@ -58,5 +57,6 @@ def divide(crops: Crops, settings: Mapping[str, Any], *, fold: int, seed: int) -
 def _held_out(crops: Crops, settings: Mapping[str, Any], *, fold: int, seed: int) -> set[str]:
     if fold < 0:
         return set()
-    assigned = folds(crops.patients, crops.labels, n=settings["folds"], seed=seed)
+    cases = [Case(r.patient, int(label), r.scanner) for r, label in zip(crops.scans, crops.labels, strict=True)]
+    assigned = folds(cases, n=settings["folds"], seed=seed)
     return {patient for patient, its_fold in assigned.items() if its_fold == fold}

@@ -26,7 +26,7 @@ class Crops(Protocol):
     def __len__(self) -> int: ...
 
     def batch(
-        self, indices: Any, augment: Any = None, rng: Any = None
+        self, indices: Any, *, augment: Any = None, rng: Any = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
 
 
@@ -46,7 +46,7 @@ def batches(crops: Crops, size: int, *, address: Address, device: torch.device, 
     plan = cut(order, size)
 
     def prepare(step: int) -> Batch:
-        x_BCZYX, y_B = crops.batch(plan[step], augment, derive(*address, "augment", step))
+        x_BCZYX, y_B = crops.batch(plan[step], augment=augment, rng=derive(*address, "augment", step))
         return torch.from_numpy(x_BCZYX), torch.from_numpy(y_B)
 
     if device.type == "cpu":

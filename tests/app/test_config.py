@@ -11,8 +11,9 @@ def test_the_bare_defaults_compose():
     config = compose()
     assert config["rounds"] >= 1
     assert set(config["strategy"]) == {
-        "_target_", "selection", "weighting", "local", "sharing", "privacy", "wire", "exchange", "aggregate", "server_opt",
-    }  # fmt: skip
+        *("_target_", "selection", "weighting", "local", "sharing", "privacy", "wire", "exchange", "aggregate"),
+        "server_opt",
+    }
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_overrides_travel_as_one_line_and_come_back():
 
 def test_relative_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = compose(["source=cubes", "source.path=it's here/set.npz"])
+    config = compose(["source=cubes", f"source.path={quoted("it's here/set.npz")}"])
     made = absolute_paths(config)
     again = compose(["source=cubes", *made])
     assert Path(again["source"]["path"]) == tmp_path / "it's here" / "set.npz"

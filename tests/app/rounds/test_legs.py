@@ -21,9 +21,11 @@ def test_central_trains_in_one_place_and_all_score():
 
 
 def test_local_only_is_a_leg_a_hospital():
-    assert [
-        (leg.name, leg.train) for leg in of("federation.mode=local_only")
-    ] == [("A", ("A",)), ("B", ("B",)), ("C", ("C",))]
+    assert [(leg.name, leg.train) for leg in of("federation.mode=local_only")] == [
+        ("A", ("A",)),
+        ("B", ("B",)),
+        ("C", ("C",)),
+    ]
 
 
 def test_folds_multiply_legs():
