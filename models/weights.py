@@ -5,7 +5,6 @@ that begin with "module."). A PyTorch file is a pickle: it is read with `weights
 plain containers and runs no code.
 """
 
-import pickle  # noqa: TID251  # its exception is what torch.load raises; nothing is unpickled here
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.norm import tensor_kinds
 
+SAFETENSORS = ".safetensors"
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 PREFIX = "module."
 """What `nn.DataParallel` writes before each name."""
@@ -80,13 +79,16 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; write the path of a .safetensors or .pth checkpoint")
+    if path.suffix not in (SAFETENSORS, *TORCH_SUFFIXES):
+        known = ", ".join((SAFETENSORS, *TORCH_SUFFIXES))
+        raise WeightsError(f"{path}: unknown kind of file; write the path of one of {known}")
     try:
         found = _read_any(path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        first_line = str(error).partition("\n")[0]
+    except Exception as error:  # a damaged pickle raises ten kinds, from EOFError to struct.error
+        cause = f"{type(error).__name__}: {error}".partition("\n")[0][:120]
         raise WeightsError(
-            f"{path}: not readable as weights ({first_line[:120]}); it may be cut short, or hold objects beside "
-            "tensors: save its state_dict alone"
+            f"{path}: not readable as weights ({cause}); it may be cut short, or hold objects beside tensors: save "
+            "its state_dict alone"
         ) from error
     tensors = {str(name).removeprefix(PREFIX): t for name, t in found.items() if isinstance(t, Tensor)}
     if not tensors:
@@ -124,10 +126,8 @@ def compare(a: Mapping[str, Tensor], b: Mapping[str, Tensor], *, tolerance: floa
 
 
 def _read_any(path: Path) -> dict[Any, Any]:
-    if path.suffix == ".safetensors":
+    if path.suffix == SAFETENSORS:
         return load_file(path)
-    if path.suffix not in TORCH_SUFFIXES:
-        raise WeightsError(f"{path}: unknown kind of file; write a .safetensors or {', '.join(TORCH_SUFFIXES)} file")
     found: Any = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
