@@ -21,8 +21,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from numpy.lib import format as npy
 
 from strategies.errors import RecordError
-from strategies.types import Evaluation, Plan, Report, Tensor, Tensors
-from strategies.wire import Encoded
+from strategies.types import Encoded, Evaluation, Plan, Report, Tensor, Tensors
 
 MODEL, PLAN, CONTROL, ASK = "model", "plan", "control", "ask"
 DELTA, REPORT, SCORES, DECLINED = "delta", "report", "scores", "declined"
@@ -46,7 +45,7 @@ class Reply:
     nbytes: int
 
 
-# --- tensors ------------------------------------------------------------------------------------------------------
+# --- tensors ---
 
 
 def to_record(tensors: Mapping[str, Tensor]) -> ArrayRecord:
@@ -90,7 +89,7 @@ def _from_array(name: str, array: Array) -> Tensor:
         raise RecordError(f"tensor {name!r} cannot be read from its bytes: {error}") from error
 
 
-# --- the server asks, the hospital reads ----------------------------------------------------------------------------
+# --- the server asks, the hospital reads ---
 
 
 def request(
@@ -132,7 +131,7 @@ def read_ask(message: Message) -> dict[str, Any]:
     return dict(message.content.config_records.get(ASK, ConfigRecord()))
 
 
-# --- the hospital answers, the server reads ---------------------------------------------------------------------------
+# --- the hospital answers, the server reads ---
 
 
 def reply(message: Message, encoded: Encoded, report: Report, control: Tensors | None = None) -> Message:
@@ -191,7 +190,7 @@ def read_scores(message: Message) -> Evaluation:
     return Evaluation(report, from_record(_arrays(message, SCORES)))
 
 
-# --- private ----------------------------------------------------------------------------------------------------------
+# --- private ---
 
 
 def _group_record(group: str) -> str:

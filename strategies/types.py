@@ -15,6 +15,9 @@ Tensor = NDArray[Any]
 Tensors = dict[str, Tensor]
 """Named tensors, as in a `state_dict`: the only shape in which a model crosses a border."""
 
+Encoded = dict[str, Tensors]
+"""An update as it stands on the wire: group → tensors, {"values": …, "scale": …}. Group "values" is always there."""
+
 Scalar = str | int | float | bool
 
 

@@ -6,7 +6,7 @@ sum alone; parts that look at single updates do not fit it (see `checks`).
 
 from typing import TYPE_CHECKING, Protocol
 
-from strategies.wire import Encoded
+from strategies.types import Encoded
 
 if TYPE_CHECKING:
     from flwr.serverapp import Grid

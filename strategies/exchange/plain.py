@@ -6,7 +6,7 @@ from flwr.serverapp import Grid
 
 from strategies.errors import PartError
 from strategies.exchange.post import Post
-from strategies.wire import Encoded
+from strategies.types import Encoded
 
 
 @dataclass(frozen=True)

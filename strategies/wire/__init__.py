@@ -8,10 +8,9 @@ added to its next update (error feedback).
 from collections.abc import Mapping
 from typing import Protocol
 
-from strategies.types import Tensor, Tensors
+from strategies.types import Encoded, Tensor, Tensors
 
-Encoded = dict[str, Tensors]
-"""Group → tensors: {"values": …, "scale": …}."""
+__all__ = ["Encoded", "Wire"]
 
 
 class Wire(Protocol):

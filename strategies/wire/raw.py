@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from strategies.errors import WireError
-from strategies.types import Tensor, Tensors
-from strategies.wire import Encoded
+from strategies.types import Encoded, Tensor, Tensors
 
 
 @dataclass(frozen=True)

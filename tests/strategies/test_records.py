@@ -1,0 +1,149 @@
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from strategies import records
+from strategies.errors import RecordError
+from strategies.types import Report
+from tests.strategies.fakes import PLAN, FakeGrid, vector
+
+DTYPES = st.sampled_from([np.float16, np.float32, np.float64, np.int64, np.int8, np.uint8, np.bool_])
+
+
+def asked(**changes):
+    FakeGrid({})
+    plan = replace(PLAN, hospital="A", round=3, **changes)
+    return records.request(5, "train", plan, model=records.to_record(vector(1, 2)), ttl_s=60)
+
+
+@given(DTYPES.flatmap(lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))))
+def test_tensors_come_back_as_they_went_in_whatever_dtype_and_shape(tensor):
+    (back,) = records.from_record(records.to_record({"t": tensor})).values()
+    assert back.dtype == tensor.dtype
+    np.testing.assert_array_equal(back, tensor)
+
+
+@given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=3, max_side=3)))
+def test_flower_itself_reads_the_same_numbers_from_our_records_and_we_from_its(tensor):
+    np.testing.assert_array_equal(records.to_record({"t": tensor})["t"].numpy(), tensor)
+    np.testing.assert_array_equal(records.from_record(ArrayRecord({"t": Array(tensor)}))["t"], tensor)
+
+
+def test_a_fortran_ordered_array_keeps_its_axes():
+    tensor = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    np.testing.assert_array_equal(records.from_record(ArrayRecord({"t": Array(tensor)}))["t"], tensor)
+
+
+def test_reading_shares_the_messages_bytes_and_cannot_change_them():
+    record = records.to_record(vector(1, 2, 3))
+    tensor = records.from_record(record)["w"]
+    assert not tensor.flags.writeable
+    assert tensor.base is not None
+    assert np.shares_memory(tensor, np.frombuffer(record["w"].data, np.uint8))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x93NUMPY\x01\x00", b"not an array at all", records.to_record(vector(1, 2))["w"].data[:-3]]
+)
+def test_bytes_that_are_no_array_are_refused(data):
+    record = ArrayRecord({"w": Array("float32", (2,), "numpy.ndarray", data)})
+    with pytest.raises(RecordError, match="'w'"):
+        records.from_record(record)
+
+
+def test_pickled_objects_are_refused():
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{}], dtype=object), allow_pickle=True)
+    record = ArrayRecord({"w": Array("object", (1,), "numpy.ndarray", buffer.getvalue())})
+    with pytest.raises(RecordError):
+        records.from_record(record)
+
+
+def test_another_serialisation_is_refused():
+    with pytest.raises(RecordError, match=r"'w' is serialised as 'pickle'"):
+        records.from_record(ArrayRecord({"w": Array("float32", (1,), "pickle", b"")}))
+
+
+def test_a_plan_arrives_as_it_was_sent():
+    message = asked(lr_scale=0.25, code="abc", score=True)
+    assert records.read_plan(message) == replace(
+        PLAN, hospital="A", round=3, lr_scale=0.25, code="abc", score=True, strength=records.read_plan(message).strength
+    )
+    assert message.metadata.group_id == "3"
+    np.testing.assert_array_equal(records.read_model(message)["w"], [1, 2])
+
+
+def test_a_plan_of_a_newer_server_is_read_without_what_is_new():
+    message = asked()
+    message.content[records.PLAN]["colour"] = "red"
+    assert records.read_plan(message).hospital == "A"
+
+
+def test_a_plan_that_lacks_something_says_what():
+    message = asked()
+    del message.content[records.PLAN]["seed"]
+    with pytest.raises(RecordError, match="plan lacks seed"):
+        records.read_plan(message)
+
+
+def test_an_answer_brings_update_facts_and_the_plans_run():
+    report = Report("A", 3, patients=4, crops=9, score=None, histogram=(1, 2, 3, 4))
+    encoded = {"values": vector(1, 2), "scale": vector(3)}
+    answer = records.read_reply(records.reply(asked(), encoded, report, control=vector(5)))
+    assert replace(answer.report, salt="", loss=0.0) == replace(report, run="run", loss=0.0)
+    np.testing.assert_array_equal(answer.encoded["scale"]["w"], [3])
+    np.testing.assert_array_equal(answer.control["w"], [5])
+    assert answer.nbytes > 4 * 4
+
+
+def test_two_equal_answers_are_two_objects():
+    report = Report("A", 3, 1, 1)
+    salts = {records.read_reply(records.reply(asked(), {"values": vector(1)}, report)).report.salt for _ in range(2)}
+    assert len(salts) == 2
+
+
+def test_a_refusal_carries_a_code_and_nothing_else():
+    message = records.decline(asked(), "over-budget")
+    assert records.declined(message) == "over-budget"
+    assert set(message.content[records.REPORT]) == {"declined", "salt"}
+
+
+@pytest.mark.parametrize("text", ["No such file: /data/MUELLER^HANS.dcm", "", "Über", "a" * 200, "two\nlines"])
+def test_text_of_a_hospital_does_not_pass_as_a_code(text):
+    with pytest.raises(ValueError, match="a code like"):
+        records.decline(asked(), text)
+    forged = Message(RecordDict({"report": ConfigRecord({"declined": text or "A b"})}), reply_to=asked())
+    assert records.declined(forged) == "declined"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("patients", -1), ("patients", 1.5), ("patients", True), ("crops", "many"), ("loss", "low"), ("round", [1]),
+        ("hospital", 4), ("device", "x" * 1000), ("histogram", [1.5]), ("histogram", 3), ("score", True),
+    ],
+)  # fmt: skip
+def test_a_report_of_wrong_types_is_refused_by_name(field, value):
+    message = records.reply(asked(), {"values": vector(1)}, Report("A", 3, 1, 1))
+    message.content[records.REPORT][field] = value
+    with pytest.raises(RecordError, match=field):
+        records.read_reply(message)
+
+
+def test_an_answer_without_an_update_is_refused():
+    message = records.scores(asked(), {"auc": 0.9})
+    with pytest.raises(RecordError, match="no record 'delta'"):
+        records.read_reply(message)
+
+
+def test_scores_arrive_as_plain_values():
+    message = records.scores(asked(), {"patients": 3, "bins": [1, 2]}, {"counts": np.arange(3)})
+    answer = records.read_scores(message)
+    assert answer.report == {"patients": 3, "bins": [1, 2]}
+    np.testing.assert_array_equal(answer.arrays["counts"], [0, 1, 2])
