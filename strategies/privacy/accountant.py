@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent
+from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent, get_sigma_gaussian
 from dp_accounting.pld import privacy_loss_distribution
 from dp_accounting.rdp import RdpAccountant
 from scipy.optimize import brentq
@@ -136,8 +136,7 @@ def calibrate(epsilon_target: float, delta: float, events: Callable[[float], Seq
     The result is rounded to the safe side, by at most 1e-4 of it.
     """
     _check_delta(delta)
-    if not (epsilon_target > 0.0 and math.isfinite(epsilon_target)):
-        raise PartError(f"epsilon is {epsilon_target}; a finite number > 0 is needed")
+    _check_target(epsilon_target)
     target = math.log(epsilon_target)
 
     def excess(log_z: float) -> float:
@@ -147,6 +146,18 @@ def calibrate(epsilon_target: float, delta: float, events: Callable[[float], Seq
     while excess(log_z) > 0.0:
         log_z += CALIBRATION / 4
     return math.exp(log_z)
+
+
+def gaussian_noise(epsilon_target: float, delta: float, releases: int) -> float:
+    """The noise multiplier with which that many unsampled releases cost `epsilon_target`: in closed form.
+
+    Source: Balle & Wang 2018, "Improving the Gaussian mechanism for differential privacy", theorem 8.
+    """
+    _check_delta(delta)
+    _check_target(epsilon_target)
+    if releases < 1:
+        raise PartError(f"releases is {releases}; at least 1 is needed")
+    return float(get_sigma_gaussian(epsilon_target, delta)) * math.sqrt(releases) * (1.0 + CALIBRATION)
 
 
 def rounds_that_fit(fits: Callable[[int], bool], most: int) -> int:
@@ -243,3 +254,8 @@ def _bracket(excess: Callable[[float], float]) -> tuple[float, float]:
 def _check_delta(delta: float) -> None:
     if not 0.0 < delta < 1.0:
         raise PartError(f"delta is {delta}; a probability strictly between 0 and 1 is needed (below 1/patients)")
+
+
+def _check_target(epsilon_target: float) -> None:
+    if not (epsilon_target > 0.0 and math.isfinite(epsilon_target)):
+        raise PartError(f"epsilon is {epsilon_target}; a finite number > 0 is needed")

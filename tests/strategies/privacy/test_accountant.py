@@ -21,6 +21,7 @@ from strategies.privacy.accountant import (
     epsilon,
     epsilon_rdp,
     filter_for,
+    gaussian_noise,
     renyi,
     rounds_that_fit,
 )
@@ -99,6 +100,8 @@ def test_ten_releases_of_the_gaussian_are_one_with_less_noise():
 @pytest.mark.parametrize(("target", "noise"), [(2.0, 14.1), (3.2, 9.29), (8.0, 4.24)])
 def test_noise_for_fifty_rounds_at_site_level(target, noise):
     assert calibrate(target, DELTA, lambda z: [site(z)] * 50) == pytest.approx(noise, abs=0.01)
+    assert gaussian_noise(target, DELTA, 50) == pytest.approx(noise, abs=0.01)
+    assert epsilon([site(gaussian_noise(target, DELTA, 50))] * 50, DELTA) <= target
 
 
 @settings(deadline=None, max_examples=5)
@@ -131,6 +134,8 @@ def test_a_delta_that_is_no_probability_is_refused(delta):
 def test_a_budget_that_is_no_positive_number_is_refused(target):
     with pytest.raises(PartError, match="epsilon"):
         calibrate(target, DELTA, lambda z: [site(z)])
+    with pytest.raises(PartError, match="epsilon"):
+        gaussian_noise(target, DELTA, 1)
 
 
 @pytest.mark.parametrize("told", [epsilon, epsilon_rdp])
