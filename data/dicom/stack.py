@@ -29,8 +29,9 @@ FEWEST_SLICES = 3
 STEP_TOLERANCE = 0.01
 """Relative, of a slice's distance from its place on an even grid, in steps; highdicom's default for spacings too."""
 
-ROUNDING_MM = 0.051
-"""Some scanners write positions in tenths of a millimetre: half of that off the even grid is rounding, not a fault."""
+ROUNDING_MM = 0.101
+"""Some scanners write positions in tenths of a millimetre: a slice may then lie 0.05 mm off its place, and the even grid
+between the first and the last another 0.05, which is rounding and not a fault. At most a quarter of a step counts so."""
 
 SAME_POSITION = 0.1
 """Of a typical step: closer slices are two at one position."""
@@ -123,7 +124,8 @@ def _even_step(along_mm: NDArray[np.float64], files: Sequence[str]) -> float:
     typical = float(np.median(steps))
     step = float(along_mm[-1] - along_mm[0]) / len(steps)
     off_grid = np.abs(along_mm - (along_mm[0] + step * np.arange(len(along_mm))))
-    if step > 0 and off_grid.max() <= max(STEP_TOLERANCE * step, ROUNDING_MM) and steps.min() > SAME_POSITION * step:
+    tolerance = max(STEP_TOLERANCE * step, min(ROUNDING_MM, step / 4))
+    if step > 0 and off_grid.max() <= tolerance and steps.min() > SAME_POSITION * step:
         return step
     raise _uneven(steps, typical, files)
 

@@ -51,8 +51,9 @@ class DicomFolder:
         return False
 
     def scans(self) -> list[ScanRef]:
+        refs = [series.ref for series in self._series.values()]
         _ = self._labels  # a label of an unknown series is a fault of the folder, found before any scan is read
-        return [series.ref for series in self._series.values()]
+        return refs
 
     def read(self, ref: ScanRef) -> CtVolume:
         return read_series(self._of(ref).files)

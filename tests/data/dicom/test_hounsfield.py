@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from data.dicom import read_series
+from data.dicom.hounsfield import padding_to_air
+from data.errors import BadVoxels, MissingHeader
+
+HU = np.random.default_rng(5).integers(-1000, 2000, (3, 6, 7)).astype(np.int16)
+
+
+def unsigned(bits):
+    """Store as scanners with `bits` of depth do: unsigned, offset by 1024."""
+
+    def alter(dataset, z):
+        dataset.PixelRepresentation, dataset.BitsStored, dataset.HighBit = 0, bits, bits - 1
+
+    return alter
+
+
+def test_unsigned_pixels_of_twelve_bits_are_read(write_series, tmp_path):
+    paths = write_series(tmp_path, HU, intercept=-1024, alter=unsigned(12))
+    np.testing.assert_array_equal(read_series(paths).hu_ZYX, HU)
+
+
+def test_unsigned_pixels_beyond_the_signed_range_are_read(write_series, tmp_path):
+    # 65,535 stored with intercept −65,000 is 535 HU: the stored number does not fit int16, its meaning does.
+    def alter(dataset, z):
+        unsigned(16)(dataset, z)
+        dataset.RescaleIntercept = "-65000"
+        dataset.PixelData = (HU[z].astype(np.int32).clip(None, 535) + 65_000).astype("<u2").tobytes()
+
+    np.testing.assert_array_equal(read_series(write_series(tmp_path, HU, alter=alter)).hu_ZYX, HU.clip(None, 535))
+
+
+def test_a_fractional_slope_is_rounded_to_the_nearest_unit(write_series, tmp_path):
+    paths = write_series(tmp_path, HU, slope=0.5, intercept=-1000)
+    np.testing.assert_array_equal(read_series(paths).hu_ZYX, HU)
+
+
+def test_numbers_without_a_unit_are_refused(write_series, tmp_path):
+    with pytest.raises(MissingHeader, match=r"no RescaleIntercept.*Hounsfield"):
+        read_series(write_series(tmp_path, HU, alter=lambda d, z: d.__delattr__("RescaleIntercept")))
+    with pytest.raises(BadVoxels, match="RescaleSlope is 0"):
+        read_series(write_series(tmp_path / "b", HU, alter=lambda d, z: setattr(d, "RescaleSlope", "0")))
+
+
+def test_values_beyond_hounsfield_units_are_refused(write_series, tmp_path):
+    with pytest.raises(BadVoxels, match="beyond Hounsfield"):
+        read_series(write_series(tmp_path, HU, alter=lambda d, z: setattr(d, "RescaleSlope", "1000")))
+
+
+def test_colour_is_no_ct(write_series, tmp_path):
+    def paint(dataset, z):
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+        dataset.PixelData = bytes(HU[0].size * 3)
+
+    with pytest.raises(BadVoxels, match="one grey value"):
+        read_series(write_series(tmp_path, HU, alter=paint))
+
+
+@pytest.mark.parametrize("padding_hu", [-2000, -2048, -3024])
+@pytest.mark.parametrize("tagged", [True, False])
+def test_padding_becomes_air_with_or_without_its_tag(write_series, tmp_path, padding_hu, tagged):
+    padded = HU.copy()
+    padded[:, :2] = padding_hu
+
+    def alter(dataset, z):
+        if tagged:
+            dataset.PixelPaddingValue = padding_hu + 1024
+
+    expected = HU.copy()
+    expected[:, :2] = -1000
+    np.testing.assert_array_equal(read_series(write_series(tmp_path, padded, alter=alter)).hu_ZYX, expected)
+
+
+def test_a_padding_range_is_replaced_whole(write_series, tmp_path):
+    padded = HU.copy()
+    padded[:, 0], padded[:, 1], padded[:, 2] = -1010, -1020, -1030
+
+    def alter(dataset, z):
+        dataset.PixelPaddingValue, dataset.PixelPaddingRangeLimit = -1010 + 1024, -1020 + 1024
+
+    found = read_series(write_series(tmp_path, padded, alter=alter)).hu_ZYX
+    assert (found[:, :2] == -1000).all()
+    assert (found[:, 2] == -1030).all()
+
+
+def test_a_padding_tag_that_names_tissue_is_not_believed(write_series, tmp_path):
+    # Exporters write PixelPaddingValue 0 into signed pixels with intercept 0: believed, water would become air.
+    watery = HU.copy()
+    watery[:, 2:4] = 0
+    alter = lambda dataset, z: setattr(dataset, "PixelPaddingValue", 0)  # noqa: E731
+    np.testing.assert_array_equal(read_series(write_series(tmp_path, watery, intercept=0, alter=alter)).hu_ZYX, watery)
+
+
+def test_noise_in_air_is_no_padding():
+    noisy = np.array([-1000, -1024, -1200, -1500], np.int16)
+    assert padding_to_air(noisy) is noisy
+    assert padding_to_air(np.array([-1501, -1024, 40], np.int16)).tolist() == [-1000, -1024, 40]

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+
+from data.errors import BadTable, EmptySource, MissingFolder, UnknownScan
+from data.luna16 import mhd
+from data.luna16.tables import Annotation, CandidateRow, write_annotations, write_candidates
+from data.samples import Candidate, ScanRef
+from data.sources import Luna16
+from data.volume import CtVolume
+
+
+def scan(value):
+    return CtVolume(np.full((4, 5, 6), value, np.int16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for subset, uid, compress in [("subset0", "1.9", False), ("subset3", "1.2", True), ("subset3", "1.5", False)]:
+        (tmp_path / subset).mkdir(exist_ok=True)
+        mhd.write(tmp_path / subset / f"{uid}.mhd", scan(int(uid[-1])), compress=compress)
+    write_annotations(
+        tmp_path / "annotations.csv",
+        [
+            Annotation("1.9", (3.0, 2.0, 1.0), 4.0),
+            Annotation("1.9", (1.0, 2.0, 1.0), 3.0),
+            Annotation("absent", (0, 0, 0), 9.0),
+        ],
+    )
+    return tmp_path
+
+
+def test_scans_of_all_subsets_are_sorted_by_uid(folder):
+    source = Luna16(str(folder))
+    assert [ref.uid for ref in source.scans()] == ["1.2", "1.5", "1.9"]
+    assert [source.read(ref).hu_ZYX[0, 0, 0] for ref in source.scans()] == [2, 5, 9]
+
+
+def test_chosen_subsets_are_read_alone(folder):
+    assert [ref.uid for ref in Luna16(str(folder), subsets=[0]).scans()] == ["1.9"]
+    assert [ref.uid for ref in Luna16(str(folder), subsets=[3]).scans()] == ["1.2", "1.5"]
+    with pytest.raises(EmptySource, match="subset7"):
+        Luna16(str(folder), subsets=[7]).scans()
+
+
+def test_scans_that_lie_flat_are_found(tmp_path):
+    mhd.write(tmp_path / "1.7.mhd", scan(7))
+    assert Luna16(str(tmp_path)).scans() == [ScanRef("1.7", "1.7", "")]
+
+
+def test_annotations_alone_are_nodules(folder):
+    source = Luna16(str(folder))
+    by_uid = {ref.uid: source.candidates(ref) for ref in source.scans()}
+    assert by_uid == {
+        "1.2": [],
+        "1.5": [],
+        "1.9": [Candidate((3.0, 2.0, 1.0), 1, 4.0), Candidate((1.0, 2.0, 1.0), 1, 3.0)],
+    }
+
+
+def test_candidates_keep_their_class_and_take_the_diameter_of_the_nodule_they_hit(folder):
+    # (3.5, 2, 1) lies 0.5 mm from the nodule of 4 mm and 2.5 mm from the one of 3 mm; (9, 9, 9) hits nothing.
+    rows = [
+        CandidateRow("1.9", (3.5, 2.0, 1.0), 1),
+        CandidateRow("1.9", (9.0, 9.0, 9.0), 1),
+        CandidateRow("1.2", (1.0, 1.0, 1.0), 0),
+    ]
+    write_candidates(folder / "candidates.csv", rows)
+    source = Luna16(str(folder))
+    by_uid = {ref.uid: source.candidates(ref) for ref in source.scans()}
+    assert by_uid["1.9"] == [Candidate((3.5, 2.0, 1.0), 1, 4.0), Candidate((9.0, 9.0, 9.0), 1, None)]
+    assert by_uid["1.2"] == [Candidate((1.0, 1.0, 1.0), 0, None)]
+
+
+def test_the_second_version_of_the_candidates_is_preferred(folder):
+    write_candidates(folder / "candidates.csv", [CandidateRow("1.2", (1.0, 1.0, 1.0), 0)])
+    write_candidates(folder / "candidates_V2.csv", [CandidateRow("1.2", (2.0, 2.0, 2.0), 0)])
+    source = Luna16(str(folder))
+    assert source.candidates(source.scans()[0]) == [Candidate((2.0, 2.0, 2.0), 0, None)]
+
+
+def test_a_table_of_patients_names_them_and_their_scanners(folder):
+    (folder / "patients.csv").write_text("seriesuid,patient,manufacturer\n1.2,P1,Philips\n1.5,P1,GE\n1.9,P2,\n")
+    assert Luna16(str(folder)).scans() == [
+        ScanRef("1.2", "P1", "PHILIPS"),
+        ScanRef("1.5", "P1", "GE"),
+        ScanRef("1.9", "P2", ""),
+    ]
+    (folder / "patients.csv").write_text("seriesuid,patient\n1.2,P1\n1.5,P1\n")
+    with pytest.raises(BadTable, match=r"no row for scan 1\.9"):
+        Luna16(str(folder)).scans()
+
+
+def test_untagged_padding_is_air(folder):
+    padded = scan(40).hu_ZYX
+    padded[:, 0] = -3024
+    mhd.write(folder / "subset0" / "1.9.mhd", scan(40).with_array(padded, did="padded"))
+    source = Luna16(str(folder), subsets=[0])
+    volume = source.read(source.scans()[0])
+    assert (volume.hu_ZYX[:, 0] == -1000).all()
+    assert (volume.hu_ZYX[:, 1:] == 40).all()
+    assert volume.provenance == ("padding replaced by air",)
+
+
+def test_a_changed_voxel_file_changes_the_stamp(folder):
+    source = Luna16(str(folder))
+    before = [source.stamp(ref) for ref in source.scans()]
+    mhd.write(folder / "subset3" / "1.2.mhd", scan(3), compress=True)
+    after = [source.stamp(ref) for ref in source.scans()]
+    assert after[0] != before[0]
+    assert after[1:] == before[1:]
+
+
+def test_what_is_not_there_is_named(tmp_path, folder):
+    with pytest.raises(MissingFolder, match="nowhere"):
+        Luna16(str(tmp_path / "nowhere")).scans()
+    with pytest.raises(UnknownScan, match=r"7\.7"):
+        Luna16(str(folder)).read(ScanRef("7.7", "7.7"))
+    (folder / "annotations.csv").unlink()
+    with pytest.raises(BadTable, match=r"annotations\.csv"):
+        Luna16(str(folder)).candidates(ScanRef("1.9", "1.9"))
