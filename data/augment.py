@@ -77,8 +77,7 @@ class Augment:
 
     def apply(self, x_ZYX: NDArray[np.float32], drawn: Drawn) -> NDArray[np.float32]:
         """The changed crop, a new array of the same shape (turns need equal sides)."""
-        x = np.ascontiguousarray(drawn.turn(x_ZYX))
-        return jitter(x if x is not x_ZYX else x.copy(), [drawn])
+        return jitter(np.array(drawn.turn(x_ZYX), order="C"), [drawn])
 
 
 def jitter(x: NDArray[np.float32], drawn: Sequence[Drawn]) -> NDArray[np.float32]:

@@ -47,7 +47,7 @@ class Cache:
 
         Raises:
             CacheFull: no room on the disk; nothing half-written is left.
-            CacheError: the folder cannot be written.
+            CacheError: the folder cannot be used.
             ScanError: the scan cannot be read.
         """
         entry = self._entry(source, ref, preprocess)
@@ -84,8 +84,9 @@ class Cache:
 def _open_if_whole(entry: Path) -> CtVolume | None:
     """None where there is no entry, or one that cannot be used: it is then written again."""
     try:
-        return _open(entry)
-    except (FileNotFoundError, BadCacheEntry):
+        with _explained(entry):
+            return _open(entry) if entry.is_file() else None
+    except BadCacheEntry:
         return None
 
 
@@ -157,4 +158,4 @@ def _explained(entry: Path, *, needed: int = 0) -> Iterator[None]:
                 f"{folder}: no room for a prepared scan of {needed / 1e6:.1f} MB ({error.strerror}); free some space, "
                 "or set cache_dir to a larger disk"
             ) from error
-        raise CacheError(f"{folder}: cannot be written ({error.strerror}); correct cache_dir or its rights") from error
+        raise CacheError(f"{folder}: cannot be used ({error.strerror}); correct cache_dir or its rights") from error

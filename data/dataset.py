@@ -74,8 +74,11 @@ class Crops:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Crops and labels: x_BCZYX (B, 1, size, size, size) in [0, 1], y_B. Both are new arrays.
 
-        With `augment`, changes are drawn from `rng`, crop after crop in the order of `indices`.
+        With `augment`, changes are drawn from `rng`, crop after crop in the order of `indices`. Raises ValueError where
+        there is one and no `rng`: nothing here draws from a generator that nobody named.
         """
+        if augment is not None and rng is None:
+            raise ValueError("augment needs the rng to draw from")
         size, window = self.preprocess.size, self.preprocess.window
         air = window.air
         drawn = [] if augment is None or rng is None else [augment.draw(rng) for _ in indices]

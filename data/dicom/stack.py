@@ -30,8 +30,8 @@ STEP_TOLERANCE = 0.01
 """Relative, of a slice's distance from its place on an even grid, in steps; highdicom's default for spacings too."""
 
 ROUNDING_MM = 0.101
-"""Some scanners write positions in tenths of a millimetre: a slice may then lie 0.05 mm off its place, and the even grid
-between the first and the last another 0.05, which is rounding and not a fault. At most a quarter of a step counts so."""
+"""Some scanners write positions in tenths of a millimetre: a slice may then lie 0.05 mm off its place, and the even
+grid between the first and the last another 0.05: rounding, not a fault. At most a quarter of a step counts so."""
 
 SAME_POSITION = 0.1
 """Of a typical step: closer slices are two at one position."""
