@@ -25,8 +25,9 @@ NormSpec = tuple[str, dict[str, Any]]
 """MONAI's way to name a layer: its name and the arguments beside the channels."""
 
 RELU = ("relu", {"inplace": False})
-MIN_GROUP_CHANNELS = 2
-"""A group of one channel on a map of one voxel normalises a single number to zero: its layer would be dead."""
+MIN_GROUP_CHANNELS = 8
+"""On a map of one voxel, where small crops end, a group holds one number a channel: one is normalised to zero, two to
+±1, and the network is dead. Eight leave a signal (Wu, He 2018, table 3: 8 to 32 channels a group do equally well)."""
 
 
 class BasicBlock(ResNetBlock):  # type: ignore[misc]  # monai is untyped
@@ -74,12 +75,13 @@ class ResNet3d(nn.Module):
         in_channels: int,
         classes: int,
         stem_stride: int,
+        max_pool: bool,
     ) -> None:
         super().__init__()
         self.conv1 = Conv["conv", 3](in_channels, widths[0], kernel_size=7, stride=stem_stride, padding=3, bias=False)
         self.bn1 = get_norm_layer(norms[0], spatial_dims=3, channels=widths[0])
         self.act = get_act_layer(RELU)
-        self.maxpool = Pool["max", 3](kernel_size=3, stride=2, padding=1)
+        self.maxpool = Pool["max", 3](kernel_size=3, stride=2, padding=1) if max_pool else nn.Identity()
         inputs = (widths[0], *(width * block.expansion for width in widths[:-1]))
         stages = zip(inputs, widths, blocks, norms, (1, 2, 2, 2), strict=True)
         self.layer1, self.layer2, self.layer3, self.layer4 = (_stage(block, *stage) for stage in stages)
@@ -114,12 +116,15 @@ def resnet(
     in_channels: int = 1,
     classes: int = 1,
     stem_stride: int = 2,
+    max_pool: bool = True,
     seed: int = 0,
 ) -> ResNet3d:
     """Build and initialise a 3D ResNet: x_BCZYX, 16 to 64 voxels a side or more → logits (B, classes).
 
     `groups` is the most channel groups a group norm has; a narrow layer has the largest number below it that divides
-    the layer's channels and leaves at least two of them to a group. Same arguments, same numbers: torch's global
+    the layer's channels and leaves at least eight of them to a group. Without `max_pool` the maps stay twice as large:
+    below about 32 voxels a side the last stage is a single voxel otherwise, and a group norm has little left to
+    normalise (phantoms of 24³ are then not learnt at all). Same arguments, same numbers: torch's global
     generator is neither read nor moved.
 
     Raises ValueError for a depth, widths, norm, groups or stride that cannot be built.
@@ -141,6 +146,7 @@ def resnet(
             in_channels=in_channels,
             classes=classes,
             stem_stride=stem_stride,
+            max_pool=max_pool,
         )
     model.to_empty(device="cpu")
     init(model, seed)
@@ -148,15 +154,15 @@ def resnet(
 
 
 def _norm_spec(norm: str, groups: int, channels: int) -> NormSpec:
-    if channels < MIN_GROUP_CHANNELS:
-        raise ValueError(f"model.widths: got a stage of {channels} channels; write {MIN_GROUP_CHANNELS} or more")
+    if channels < 2:
+        raise ValueError(f"model.widths: got a stage of {channels} channels; write 2 or more")
     if norm == "batch":
         return "batch", {}
     if norm != "group":
         raise ValueError(f"model.norm: got {norm!r}; write group or batch")
     if groups < 1:
         raise ValueError(f"model.groups: got {groups}; write 1 or more")
-    most = min(groups, channels // MIN_GROUP_CHANNELS)
+    most = max(1, min(groups, channels // MIN_GROUP_CHANNELS))
     return "group", {"num_groups": next(g for g in range(most, 0, -1) if channels % g == 0)}
 
 

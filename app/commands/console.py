@@ -10,8 +10,13 @@ from typing import Any, TextIO
 from rich.console import Console as Rich
 from rich.table import Table
 
+from app.fingerprint import code_hash
+
 QUIET_SECONDS = 20.0
 """Where there is no terminal, a line this often says that work goes on."""
+
+WIDTH = 100
+"""Columns where there is no terminal to ask."""
 
 
 class Console:
@@ -19,6 +24,8 @@ class Console:
 
     def __init__(self, file: TextIO = sys.stdout) -> None:
         self._rich = Rich(file=file, highlight=False, soft_wrap=True)
+        if not self._rich.is_terminal:
+            self._rich.width = WIDTH
         self._status = self._rich.status("") if self._rich.is_terminal else None
         self._said = time.monotonic()
 
@@ -63,7 +70,8 @@ class Console:
         }
         self.note("  ".join(text for text in plain.values() if text))
         for refusal in line["refused"]:
-            self.note(f"  hospital {refusal['hospital']} is not in round {refusal['round']}: {refusal['code']}")
+            where = f"hospital {refusal['hospital']} is not in round {refusal['round']}"
+            self.note(f"  {where}: {refusal['code']}{_hint(refusal['code'])}")
 
     def outcome(self, summary: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
         """The table, and where everything lies."""
@@ -91,39 +99,24 @@ class Console:
 def table(summary: Mapping[str, Any]) -> Table:
     """One row a hospital and the pooled row."""
     made = Table(box=None, pad_edge=False)
-    made.add_column("hospital")
-    for name in ("patients", "tested", "AUC (95 % interval)", "ε spent", "MB up", "MB down", "seconds", "device"):
-        made.add_column(name, justify="right")
-    for name, row in summary["hospitals"].items():
-        made.add_row(
-            name,
-            _count(row["patients"]),
-            _count(row["test_patients"]),
-            _auc(row),
-            _epsilon(row["privacy"]),
-            _megabytes(row["bytes_up"]),
-            _megabytes(row["bytes_down"]),
-            f"{row['seconds']:.1f}",
-            row["device"] or "–",
-        )
-    rows = summary["hospitals"].values()
-    total = {
-        key: sum(row[key] or 0 for row in rows)
-        for key in ("patients", "test_patients", "bytes_up", "bytes_down", "seconds")
-    }
-    made.add_row(
-        "pooled",
-        _count(total["patients"]),
-        _count(total["test_patients"]),
-        _auc(summary["pooled"]),
-        "",
-        _megabytes(total["bytes_up"]),
-        _megabytes(total["bytes_down"]),
-        f"{total['seconds']:.1f}",
-        "",
-        style="bold",
-    )
-    return made  # fmt: skip
+    made.add_column("hospital", no_wrap=True)
+    for name in ("patients", "tested", "AUC (95 %)", "ε", "MB up/down", "seconds", "device"):
+        made.add_column(name, justify="right", no_wrap=True)
+    rows = summary["hospitals"]
+    for name, row in rows.items():
+        made.add_row(name, *_cells(row), row["device"] or "–")
+    total = {key: sum(row[key] or 0 for row in rows.values()) for key in TOTALS}
+    made.add_row("pooled", *_cells({**total, **summary["pooled"], "privacy": None}), "", style="bold")
+    return made
+
+
+TOTALS = ("patients", "test_patients", "bytes_up", "bytes_down", "seconds")
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    megabytes = f"{row['bytes_up'] / 1e6:.1f}/{row['bytes_down'] / 1e6:.1f}"
+    return [_count(row["patients"]), _count(row["test_patients"]), _auc(row), _epsilon(row["privacy"]), megabytes,
+            f"{row['seconds']:.1f}"]  # fmt: skip
 
 
 def remarks(summary: Mapping[str, Any]) -> list[str]:
@@ -138,6 +131,15 @@ def remarks(summary: Mapping[str, Any]) -> list[str]:
     if summary["stopped"] != "rounds":
         said.append(f"stopped after round {summary['rounds']}: {summary['stopped']}")
     return said
+
+
+def _hint(code: str) -> str:
+    """What a code leaves unsaid that the server knows."""
+    if code.startswith("other-code-"):
+        return f" (this run's code is {code_hash()}; install the same on both sides)"
+    if code.startswith("other-configuration-"):
+        return " (that hospital's conf/ composes another configuration; install the same on both sides)"
+    return ""
 
 
 def _auc(row: Mapping[str, Any]) -> str:
@@ -156,7 +158,3 @@ def _epsilon(privacy: Mapping[str, Any] | None) -> str:
 
 def _count(value: int | None) -> str:
     return "–" if value is None else str(value)
-
-
-def _megabytes(value: int) -> str:
-    return f"{value / 1e6:.1f}"

@@ -41,7 +41,10 @@ def cut(order: Indices, size: int) -> list[Indices]:
 
 
 def batches(crops: Crops, size: int, *, address: Address, device: torch.device, augment: Any = None) -> Iterator[Batch]:
-    """Yield every crop once, in the order drawn at `address`; on a GPU the next batch is prepared meanwhile."""
+    """Yield every crop once, in the order drawn at `address`; on a GPU the next batch is prepared meanwhile.
+
+    Not on a CPU: a batch of 32 crops of 32³ takes 1.3 ms to prepare and 60 to 160 ms to learn, and no core is idle.
+    """
     order = derive(*address, "order").permutation(len(crops))
     plan = cut(order, size)
 

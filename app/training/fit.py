@@ -88,6 +88,8 @@ class Fit:
     """Optimiser steps, all epochs."""
     seconds: float
     """Wall time."""
+    precision: str = "float32"
+    """What the network computed in: float32 or bfloat16."""
     learned: Learned = field(default_factory=Learned)
     """What the local part hands on beside the model."""
 
@@ -116,12 +118,13 @@ def fit(
     started = time.perf_counter()
     model.to(device).train()
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = (local and local.optimiser(trained, training.lr)) or training.optimiser_of(trained)
+    own_optimiser = local.optimiser(trained, training.lr) if local else None
+    optimiser = own_optimiser or training.optimiser_of(trained)
     state = local.start(model, control, kept) if local else None
     loss_of = _loss(positive_weight(crops).to(device) if training.class_balance else None)
     x_shape = (min(training.batch_size, len(crops)), *crops.batch([0])[0].shape[1:])
     loss, steps = math.nan, 0
-    with threads(training.threads), precision(training.amp, model, x_shape, device):
+    with threads(training.threads), precision(training.amp, model, x_shape, device) as dtype:
         for epoch in range(training.epochs):
             loss, taken = run_epoch(
                 model,
@@ -133,7 +136,7 @@ def fit(
             )
             steps += taken
     learned = local.finish(model, state, steps=steps, lr=training.lr) if local else Learned()
-    return Fit(loss, steps, time.perf_counter() - started, learned)
+    return Fit(loss, steps, time.perf_counter() - started, dtype, learned)
 
 
 def _loss(pos_weight: torch.Tensor | None) -> LossOf:

@@ -46,8 +46,8 @@ class Kernel:
 
 
 @contextmanager
-def precision(amp: str, model: nn.Module, x_shape: tuple[int, ...], device: torch.device) -> Iterator[bool]:
-    """Compute in the precision that `amp` asks for and the kernels allow; yields whether it is bfloat16.
+def precision(amp: str, model: nn.Module, x_shape: tuple[int, ...], device: torch.device) -> Iterator[str]:
+    """Compute in the precision that `amp` asks for and the kernels allow; yields its name, float32 or bfloat16.
 
     `x_shape` is that of a whole batch (B, C, Z, Y, X). On a GPU, float32 means float32: no TF32.
     """
@@ -58,7 +58,7 @@ def precision(amp: str, model: nn.Module, x_shape: tuple[int, ...], device: torc
         is_half = wanted and _is_right(model, x_shape, device)
         if is_half:
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
-        yield is_half
+        yield "bfloat16" if is_half else "float32"
 
 
 def _is_right(model: nn.Module, x_shape: tuple[int, ...], device: torch.device) -> bool:

@@ -134,7 +134,8 @@ def test_convolutions_start_with_the_variance_that_keeps_gradients_level():
 def test_no_group_is_left_with_a_single_channel(widths):
     groups = [m for m in resnet(10, widths, groups=8).modules() if isinstance(m, nn.GroupNorm)]
     assert groups
-    assert all(m.num_groups <= 8 and m.num_channels / m.num_groups >= MIN_GROUP_CHANNELS for m in groups)
+    assert all(m.num_groups <= 8 for m in groups)
+    assert all(m.num_channels / m.num_groups >= min(MIN_GROUP_CHANNELS, m.num_channels) for m in groups)
 
 
 def test_groups_are_as_many_as_asked_where_the_width_allows_it():
