@@ -135,7 +135,8 @@ class ByScanner:
     """One hospital a manufacturer, as in Fed-LIDC-IDRI.
 
     Args:
-        hospitals: manufacturer (upper case) → hospital; None makes every manufacturer a hospital of its own name.
+        hospitals: manufacturer → hospital, in any case; the first word is enough (GE for GE MEDICAL SYSTEMS). None
+            makes every manufacturer a hospital of its own name.
 
     A patient seen by two scanners goes to the one with most of his or her cases (the first by name among equals).
     """
@@ -155,12 +156,12 @@ class ByScanner:
     def _hospital(self, scanner: str) -> str:
         if self.hospitals is None:
             return scanner.lower() or "unknown"
-        if scanner not in self.hospitals:
-            raise PartitionError(
-                f"scanner {scanner!r} has no hospital (known: {', '.join(self.hospitals)}); name one in "
-                "partition.hospitals"
-            )
-        return self.hospitals[scanner]
+        for maker, hospital in self.hospitals.items():
+            if scanner == maker.upper() or scanner.startswith(f"{maker.upper()} "):
+                return hospital
+        raise PartitionError(
+            f"scanner {scanner!r} has no hospital (known: {', '.join(self.hospitals)}); name one in partition.hospitals"
+        )
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ ORTHONORMAL_TOLERANCE = 1e-3
 """Of direction cosines: headers round them to six digits, some scanners to four; a skewed grid is far outside."""
 
 INT16 = np.iinfo(np.int16)
+_IDENTITY = np.eye(3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +51,15 @@ class CtVolume:
 
     def world_to_voxel(self, point_xyz_mm: Point) -> Point:
         """Patient coordinates (LPS, mm) → fractional voxel index (z, y, x)."""
-        from_origin = np.subtract(point_xyz_mm, self.origin_xyz_mm)
-        x, y, z = np.linalg.solve(np.asarray(self.direction), from_origin) / np.array(self.spacing_zyx_mm[::-1])
-        return float(z), float(y), float(x)
+        z, y, x = self.voxels_at(np.array([point_xyz_mm], dtype=float))[0].tolist()
+        return z, y, x
+
+    def voxels_at(self, points_xyz_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As `world_to_voxel`, of many points at once: (N, 3) x, y, z → (N, 3) z, y, x."""
+        from_origin = points_xyz_mm - np.asarray(self.origin_xyz_mm)
+        along_xyz = np.linalg.solve(np.asarray(self.direction), from_origin.T).T
+        voxels_zyx: NDArray[np.float64] = (along_xyz / self.spacing_zyx_mm[::-1])[:, ::-1]
+        return voxels_zyx
 
     def voxel_to_world(self, voxel_zyx: Point) -> Point:
         """Fractional voxel index (z, y, x) → patient coordinates (LPS, mm)."""
@@ -96,5 +103,5 @@ def _check_geometry(spacing_zyx_mm: Point, origin_xyz_mm: Point, direction: Dire
     if not np.isfinite(origin_xyz_mm).all():
         raise BrokenGeometry(f"the first voxel must lie somewhere; got {origin_xyz_mm} (x, y, z, mm)")
     axes = np.asarray(direction, dtype=float)
-    if axes.shape != (3, 3) or not np.allclose(axes.T @ axes, np.eye(3), atol=ORTHONORMAL_TOLERANCE):
+    if axes.shape != (3, 3) or not np.abs(axes.T @ axes - _IDENTITY).max() <= ORTHONORMAL_TOLERANCE:
         raise BrokenGeometry(f"the axes of a scan are three unit vectors at right angles; got columns of {direction}")

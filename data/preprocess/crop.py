@@ -7,6 +7,8 @@ The voxel nearest to the centre becomes voxel size // 2 of the cube: half a voxe
 for every hospital.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,34 +22,41 @@ EDGE = 1e-3
 
 
 def corner_of(volume: CtVolume, centre_xyz_mm: Point, *, size: int) -> Corner:
-    """First voxel (z, y, x) of the cube around a place; negative where the cube begins outside the scan.
+    """As `corners_of`, of one place."""
+    z, y, x = corners_of(volume, np.array([centre_xyz_mm], dtype=float), size=size)[0].tolist()
+    return z, y, x
+
+
+def corners_of(volume: CtVolume, centres_xyz_mm: NDArray[np.float64], *, size: int) -> NDArray[np.int64]:
+    """First voxels (z, y, x) of the cubes around places (N, 3); negative where a cube begins outside the scan.
 
     Raises:
         CropTooLarge: the scan is smaller than the cube along some axis.
-        OutsideScan: the place is not in the scan, or not a number.
+        OutsideScan: a place is not in the scan, or not a number.
     """
-    shape = volume.hu_ZYX.shape
-    if size > min(shape):
+    shape = np.array(volume.hu_ZYX.shape)
+    if size > shape.min():
         raise CropTooLarge(
             f"a crop of {size}³ voxels does not fit a scan of {' × '.join(map(str, shape))} (z, y, x) voxels of "
             f"{volume.spacing_zyx_mm[0]:g} mm; choose a smaller preprocess.size, or leave the scan out"
         )
-    at = volume.world_to_voxel(centre_xyz_mm)
-    if not all(-0.5 - EDGE <= i <= n - 0.5 + EDGE for i, n in zip(at, shape, strict=True)):
+    at = volume.voxels_at(centres_xyz_mm)
+    inside = ((at >= -0.5 - EDGE) & (at <= shape - 0.5 + EDGE)).all(axis=1)
+    if not inside.all():
+        first = int(np.argmin(inside))
         raise OutsideScan(
-            f"({_listed(centre_xyz_mm)}) mm (x, y, z) would be voxel ({_listed(at)}) (z, y, x) of a scan of "
-            f"{' × '.join(map(str, shape))}; coordinates must be LPS, in millimetres, inside this scan"
+            f"({_listed(centres_xyz_mm[first])}) mm (x, y, z) would be voxel ({_listed(at[first])}) (z, y, x) of a "
+            f"scan of {' × '.join(map(str, shape))}; coordinates must be LPS, in millimetres, inside this scan"
         )
-    nearest = [min(max(int(np.floor(i + 0.5)), 0), n - 1) for i, n in zip(at, shape, strict=True)]
-    z, y, x = (i - size // 2 for i in nearest)
-    return z, y, x
+    nearest = np.clip(np.floor(at + 0.5).astype(np.int64), 0, shape - 1)
+    return nearest - size // 2
 
 
-def _listed(numbers: Point) -> str:
+def _listed(numbers: NDArray[np.float64]) -> str:
     return ", ".join(f"{number:.1f}" for number in numbers)
 
 
-def cut(hu_ZYX: NDArray[np.int16], corner: Corner, *, size: int, air: int) -> NDArray[np.int16]:
+def cut(hu_ZYX: NDArray[np.int16], corner: Sequence[int], *, size: int, air: int) -> NDArray[np.int16]:
     """The cube that begins at `corner`. A view where it lies inside the scan, else a new array with `air` around."""
     z, y, x = corner
     depth, rows, columns = hu_ZYX.shape

@@ -3,8 +3,8 @@ import pytest
 
 from data.augment import Augment
 from data.cache import Cache
-from data.dataset import open_crops
-from data.errors import CropTooLarge, EmptySource, OutsideScan
+from data.dataset import joined, open_crops
+from data.errors import BadSetting, CropTooLarge, EmptySource, OutsideScan
 from data.luna16 import mhd
 from data.luna16.tables import Annotation, CandidateRow, write_annotations, write_candidates
 from data.preprocess import Preprocess
@@ -102,6 +102,19 @@ def test_a_subset_is_these_crops_in_this_order(crops):
     np.testing.assert_array_equal(subset.subset(np.array([1])).batch([0])[0], crops.batch([0])[0])
     assert len(crops.subset([])) == 0
     assert crops.subset([]).batch([])[0].shape == (0, 1, 8, 8, 8)
+
+
+def test_hospitals_joined_are_all_crops_of_the_one_and_then_of_the_other(crops):
+    pooled = joined([crops.subset([2]), crops, crops.subset([0, 1])])
+    order = [2, 0, 1, 2, 3, 0, 1]
+    assert pooled.labels.tolist() == crops.labels[order].tolist()
+    assert pooled.patients == tuple(crops.patients[i] for i in order)
+    np.testing.assert_array_equal(pooled.batch(range(7))[0], crops.batch(order)[0])
+
+
+def test_crops_that_were_prepared_in_two_ways_cannot_be_joined(crops, source):
+    with pytest.raises(BadSetting, match="same way"):
+        joined([crops, open_crops(source, Preprocess(2.0, 8, (-1000, 400)), None)])
 
 
 def test_with_a_cache_or_without_one_the_crops_are_the_same(crops, source):

@@ -128,6 +128,9 @@ def test_a_patient_of_two_scanners_goes_where_most_of_the_cases_are():
 def test_scanners_can_share_a_hospital():
     held = ByScanner({"GE": "north", "SIEMENS": "north"}).assign(COHORT)
     assert {name: len(patients) for name, patients in held.items()} == {"north": 300}
+    assert ByScanner({"Ge": "east"}).assign([Case("A", 0, "GE MEDICAL SYSTEMS")]) == {"east": ("A",)}
+    with pytest.raises(PartitionError, match="'GEMINI' has no hospital"):
+        ByScanner({"Ge": "east"}).assign([Case("A", 0, "GEMINI")])
     with pytest.raises(PartitionError, match="'SIEMENS' has no hospital"):
         ByScanner({"GE": "north"}).assign(COHORT)
 
