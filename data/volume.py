@@ -4,6 +4,7 @@ Axes: Z slice, Y row, X column (voxel order). Suffix `_mm` millimetres, `_hu` Ho
 coordinates in DICOM's LPS convention (x to the patient's left, y to the back, z to the head).
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -80,8 +81,8 @@ def as_hu(stored_ZYX: NDArray[Any], *, where: str) -> NDArray[np.int16]:
     Raises:
         BadVoxels: NaN or infinite voxels, or values that no CT scan holds (beyond 16 bits).
     """
-    if stored_ZYX.dtype == np.int16:
-        return stored_ZYX
+    if np.can_cast(stored_ZYX.dtype, np.int16):
+        return stored_ZYX.astype(np.int16, copy=False)
     if np.issubdtype(stored_ZYX.dtype, np.floating) and not np.isfinite(stored_ZYX).all():
         bad = int(np.count_nonzero(~np.isfinite(stored_ZYX)))
         raise BadVoxels(f"{where}: {bad} of {stored_ZYX.size} voxels are NaN or infinite; export the scan again")
@@ -100,8 +101,10 @@ def _check_voxels(hu_ZYX: NDArray[Any]) -> None:
 def _check_geometry(spacing_zyx_mm: Point, origin_xyz_mm: Point, direction: Direction) -> None:
     if not all(0 < s < np.inf for s in spacing_zyx_mm):
         raise BrokenGeometry(f"voxel spacing must be positive millimetres; got {spacing_zyx_mm} (z, y, x)")
-    if not np.isfinite(origin_xyz_mm).all():
+    if not all(math.isfinite(c) for c in origin_xyz_mm):
         raise BrokenGeometry(f"the first voxel must lie somewhere; got {origin_xyz_mm} (x, y, z, mm)")
+    if direction == AXIAL:
+        return
     axes = np.asarray(direction, dtype=float)
     if axes.shape != (3, 3) or not np.abs(axes.T @ axes - _IDENTITY).max() <= ORTHONORMAL_TOLERANCE:
         raise BrokenGeometry(f"the axes of a scan are three unit vectors at right angles; got columns of {direction}")

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from data.volume import CtVolume, Direction, Point
+from data.volume import AXIAL, CtVolume, Direction, Point
 
 
 def oriented(volume: CtVolume) -> CtVolume:
@@ -18,6 +18,8 @@ def oriented(volume: CtVolume) -> CtVolume:
 
     Crops of all hospitals then look the same way up, whichever way their scanners store slices.
     """
+    if volume.direction == AXIAL:
+        return volume
     axes = np.asarray(volume.direction)
     of_patient = _nearest_axes(axes)  # voxel axis (0 X, 1 Y, 2 Z) that runs along patient x, y, z
     backwards = tuple(bool(axes[patient, voxel] < 0) for patient, voxel in enumerate(of_patient))
