@@ -23,10 +23,13 @@ def main(grid: Grid, context: Context) -> None:
     folder = folders.reopen(path, config) if known else folders.create(path, config, overrides)
     try:
         _prepare(config)
-        conduct(grid, config, folder, engine="flower")
+        summary = conduct(grid, config, folder, engine="flower")
     except Exception as error:
         write_ended(config, folder, engine="flower", status="failed", reason="interrupted", why=str(error))
         raise
+    if summary["status"] == "failed":
+        # So that Flower, too, calls the run failed.
+        raise RuntimeError(summary["error"])
 
 
 def _prepare(config: dict[str, object]) -> None:

@@ -42,17 +42,18 @@ class Outcome:
 def write_summary(config: Config, folder: RunFolder, outcomes: Sequence[Outcome], *, engine: str) -> dict[str, Any]:
     """Write summary.json of a run that came to its end."""
     reason = outcomes[-1].stop.reason
-    failed = reason == "quorum"
+    why = _failure(outcomes)
     names = list(config["federation"]["hospitals"])
     threshold = classification.operating_threshold(_sum(_scores(outcomes, "validation", own_only=True)))
     summary = {
         **_frame(config, folder, engine),
-        "status": "failed" if failed else "completed" if reason == "rounds" else "stopped",
+        "status": "failed" if why else "completed" if reason == "rounds" else "stopped",
         "stopped": reason,
         "threshold": threshold,
         "pooled": _figures(list(_own(outcomes)), threshold),
         "hospitals": {name: _hospital(name, folder, outcomes) for name in names},
         **_extras(config, outcomes, threshold),
+        **({"error": why} if why else {}),
     }
     write_json(folder.summary, summary)
     return summary
@@ -95,6 +96,17 @@ def _frame(config: Config, folder: RunFolder, engine: str) -> dict[str, Any]:
         "seconds": round(sum(line["seconds"] for line in lines), 2),
         "fingerprint": code_hash(),
     }
+
+
+def _failure(outcomes: Sequence[Outcome]) -> str:
+    """Why a run is worth nothing; "" where it is worth something."""
+    for outcome in outcomes:
+        if outcome.stop.reason == "quorum":
+            return f"stopped for want of hospitals: {outcome.stop.detail}"
+        if not outcome.answers:
+            codes = sorted({refusal.code for refusal in outcome.refused})
+            return f"no hospital scored the final model ({', '.join(codes) or 'none answered'})"
+    return ""
 
 
 def _hospital(name: str, folder: RunFolder, outcomes: Sequence[Outcome]) -> dict[str, Any]:

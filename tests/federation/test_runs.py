@@ -1,13 +1,16 @@
 """Whole runs: what they leave on disk, what they say, and that they say it again."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
 
+from app.commands.errors import RunFailed
 from app.config import build, compose, from_line
+from app.fingerprint import code_hash
 from app.rounds.checkpoint import load_state
 from app.site.directory import open_site
 from app.site.site import divide
@@ -154,11 +157,21 @@ def test_resume_ends_where_the_undisturbed_run_ends(run, tmp_path):
 def test_a_hospital_with_other_code_is_left_out_by_name(run, monkeypatch):
     from app.site import work
 
-    folder, summary = None, None
-    monkeypatch.setattr(work, "code_hash", lambda: "feedfeedfeedfeed")
+    real = work._check_fingerprint
+    other = {"SIEMENS"}
+    monkeypatch.setattr(
+        work, "_check_fingerprint", lambda plan, config: real(
+            replace(plan, code="feedfeedfeedfeed") if plan.hospital in other else plan, config
+        )
+    )  # fmt: skip
     folder, summary = run("rounds=1")
-    assert summary["status"] == "completed" or summary["stopped"] == "quorum"
-    assert {"other-code-feedfeedfeedfeed"} == {r["code"] for line in folder.lines() for r in line["refused"]}
+    code = f"other-code-{code_hash()}"
+    assert (summary["status"], summary["hospitals"]["SIEMENS"]["auc"]) == ("completed", None)
+    assert summary["hospitals"]["SIEMENS"]["refused"] == [{"round": 1, "code": code}] * 2
+    assert set(folder.lines()[0]["reports"]) == {"GE", "PHILIPS"}
+    other |= {"GE", "PHILIPS"}
+    with pytest.raises(RunFailed, match=code):
+        run("rounds=1", name="nobody")
 
 
 def test_overrides_of_a_run_can_be_composed_again(run):
