@@ -26,11 +26,12 @@ _PLACE_TAGS = [
 
 @dataclass(frozen=True, slots=True)
 class SeriesTags:
-    """To which series, patient and scanner a file belongs; text as the header has it, "" where it is absent."""
+    """To which series, patient and scanner a file belongs; text as the header has it."""
 
     series_uid: str
     patient: str
     manufacturer: str
+    """May be empty, as may the modality."""
     modality: str
 
 
@@ -65,9 +66,21 @@ def read_whole(path: Path) -> FileDataset:
     return _read(path, specific_tags=None)
 
 
-def series_tags(tags: FileDataset) -> SeriesTags:
-    names = ("SeriesInstanceUID", "PatientID", "Manufacturer", "Modality")
-    return SeriesTags(*(str(tags.get(name) or "").strip() for name in names))
+def series_tags(tags: FileDataset, *, file: str) -> SeriesTags:
+    """To whom a file belongs.
+
+    Raises:
+        MissingHeader: no series, or no patient: splits and privacy count patients, so each needs a name.
+    """
+    series, patient, maker, modality = (
+        str(tags.get(name) or "").strip() for name in ("SeriesInstanceUID", "PatientID", "Manufacturer", "Modality")
+    )
+    for name, value in (("SeriesInstanceUID", series), ("PatientID", patient)):
+        if not value:
+            raise MissingHeader(
+                f"{file}: no {name}; give each {name.removesuffix('InstanceUID')} its own, or leave it out"
+            )
+    return SeriesTags(series, patient, maker, modality)
 
 
 def place_of(tags: FileDataset, *, file: str) -> SlicePlace:

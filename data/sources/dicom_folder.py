@@ -39,6 +39,7 @@ class DicomFolder:
 
     Raises:
         MissingFolder, EmptySource, BadTable
+        MissingHeader: a file without SeriesInstanceUID or PatientID.
         UnknownScan: a label names a series that is not in the folder.
         UnreadableScan: a file that begins as DICOM and ends too soon.
     """
@@ -78,7 +79,7 @@ class DicomFolder:
         found: dict[str, list[Path]] = {}
         refs: dict[str, ScanRef] = {}
         for file in _dicom_files(self._folder):
-            tags = series_tags(read_tags(file))
+            tags = series_tags(read_tags(file), file=str(file))
             if tags.modality not in ("CT", ""):
                 _LOG.info("%s: Modality %s, not CT; left alone", file, tags.modality)
                 continue

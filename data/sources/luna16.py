@@ -9,11 +9,14 @@ Tables may name scans that are not there (a user may hold one subset only). With
 one patient, as in LUNA16, which holds one scan a patient.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from data.dicom.hounsfield import padding_to_air
 from data.errors import BadTable, EmptySource, UnknownScan
@@ -36,6 +39,9 @@ class Luna16:
     Args:
         path: the folder.
         subsets: which of subset0 … subset9 to read; None reads all, and scans that lie in `path` itself.
+        negatives: keep at most so many candidates of class 0 a scan; None keeps all (LUNA16 has about 500 to each of
+            class 1, more than any epoch can use).
+        seed: decides which; one scan's choice does not depend on the other scans.
 
     Raises:
         MissingFolder, EmptySource, BadTable
@@ -43,6 +49,8 @@ class Luna16:
 
     path: str
     subsets: Sequence[int] | None = None
+    negatives: int | None = None
+    seed: int = 0
 
     @property
     def resident(self) -> bool:
@@ -61,9 +69,8 @@ class Luna16:
         nodules = self._annotations.get(ref.uid, [])
         if self._candidates is None:
             return [Candidate(n.centre_xyz_mm, 1, n.diameter_mm) for n in nodules]
-        return [
-            Candidate(row.centre_xyz_mm, row.label, _diameter_at(row, nodules)) for row in self._candidates.of(ref.uid)
-        ]
+        rows = _thinned(self._candidates.of(ref.uid), self.negatives, seed=self.seed)
+        return [Candidate(row.centre_xyz_mm, row.label, _diameter_at(row, nodules)) for row in rows]
 
     def stamp(self, ref: ScanRef) -> str:
         header = self._header(ref)
@@ -112,6 +119,17 @@ class Luna16:
         if absent := [uid for uid in self._headers if uid not in set(uids)]:
             raise BadTable(f"{path}: no row for scan {absent[0]} ({len(absent)} such scans); name every scan's patient")
         return {u: (p, maker.upper()) for u, p, maker in zip(uids, patients, makers, strict=True)}
+
+
+def _thinned(rows: list[tables.CandidateRow], negatives: int | None, *, seed: int) -> list[tables.CandidateRow]:
+    """The rows of one scan with at most `negatives` of class 0, in the order they had."""
+    of_class_0 = [i for i, row in enumerate(rows) if row.label == 0]
+    if negatives is None or len(of_class_0) <= negatives:
+        return rows
+    address = hashlib.sha256(f"{seed}/{rows[0].series_uid}".encode()).digest()
+    drawn = np.random.default_rng(int.from_bytes(address[:8], "big")).permutation(of_class_0)
+    dropped = set(drawn[negatives:].tolist())
+    return [row for i, row in enumerate(rows) if i not in dropped]
 
 
 def _diameter_at(row: tables.CandidateRow, nodules: Sequence[tables.Annotation]) -> float | None:

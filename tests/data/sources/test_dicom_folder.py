@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from data.errors import BadTable, EmptySource, MissingFolder, UnknownScan
+from data.errors import BadTable, EmptySource, MissingFolder, MissingHeader, UnknownScan
 from data.samples import Candidate, ScanRef
 from data.sources import DicomFolder
 
@@ -72,6 +72,13 @@ def test_the_stamp_follows_the_files_and_not_the_folder(folder, tmp_path):
 def test_other_modalities_are_left_alone(folder, write_series):
     write_series(folder / "mr", HU, uid="1.2.30", alter=lambda dataset, z: setattr(dataset, "Modality", "MR"))
     assert [ref.uid for ref in DicomFolder(str(folder)).scans()] == ["1.2.10", "1.2.20"]
+
+
+@pytest.mark.parametrize("tag", ["PatientID", "SeriesInstanceUID"])
+def test_a_file_of_nobody_is_refused(tmp_path, write_series, tag):
+    write_series(tmp_path, HU, alter=lambda dataset, z: setattr(dataset, tag, ""))
+    with pytest.raises(MissingHeader, match=rf"slice000\.dcm: no {tag}"):
+        DicomFolder(str(tmp_path), labels=None).scans()
 
 
 def test_a_folder_that_is_not_there_or_empty_is_named(tmp_path):

@@ -78,6 +78,25 @@ def test_the_second_version_of_the_candidates_is_preferred(folder):
     assert source.candidates(source.scans()[0]) == [Candidate((2.0, 2.0, 2.0), 0, None)]
 
 
+def test_negatives_can_be_thinned_scan_by_scan(folder):
+    rows = [CandidateRow(uid, (float(i), 1.0, 1.0), int(i % 10 == 0)) for uid in ("1.2", "1.5") for i in range(40)]
+    write_candidates(folder / "candidates.csv", rows)
+    everything, thinned, again, other = (
+        Luna16(str(folder), negatives=n, seed=seed) for n, seed in ((None, 0), (6, 0), (6, 0), (6, 1))
+    )
+    ref = everything.scans()[0]
+    kept = thinned.candidates(ref)
+    assert [c.label for c in kept].count(0) == 6
+    assert [c.label for c in kept].count(1) == 4
+    assert kept == [c for c in everything.candidates(ref) if c in kept]  # the order of the file
+    assert kept == again.candidates(ref)
+    assert kept != other.candidates(ref)
+    places = {
+        uid: {c.centre_xyz_mm for c in thinned.candidates(r)} for uid, r in zip("25", thinned.scans(), strict=False)
+    }
+    assert places["2"] != places["5"]
+
+
 def test_a_table_of_patients_names_them_and_their_scanners(folder):
     (folder / "patients.csv").write_text("seriesuid,patient,manufacturer\n1.2,P1,Philips\n1.5,P1,GE\n1.9,P2,\n")
     assert Luna16(str(folder)).scans() == [
