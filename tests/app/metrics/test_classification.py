@@ -247,6 +247,10 @@ def test_figures_at_a_threshold_by_hand():
     assert at_threshold(made, 0.5) == Operating(accuracy=7 / 9, sensitivity=4 / 5, specificity=3 / 4)
 
 
+def test_a_score_on_an_edge_is_called_positive_from_that_threshold():
+    assert at_threshold(histogram(np.array([0.0]), np.array([1])), 0.5).sensitivity == 1.0
+
+
 @pytest.mark.parametrize(("threshold", "sensitivity", "specificity"), [(0.0, 1.0, 0.0), (1.0, 0.0, 1.0)])
 def test_the_ends_call_all_or_none(threshold, sensitivity, specificity):
     found = at_threshold(counts({0: 1, 511: 1}, {0: 1, 511: 1}), threshold)

@@ -217,3 +217,16 @@ def test_half_precision_is_reported_where_it_was_used(make_model, make_crops, cp
 def test_settings_out_of_range_are_refused_with_the_remedy(name, value, said):
     with pytest.raises(ValueError, match=f"training.{name}: got {value!r}; {said}"):
         Training(**{"lr": 1e-3, name: value})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("amp", "tolerance"), [("off", 1e-3), ("auto", 3e-2)])
+def test_a_gpu_trains_the_model_that_a_cpu_does(make_model, make_crops, cpu, amp, tolerance):
+    crops, scores = make_crops(40), []
+    training = Training(lr=1e-2, optimiser="sgd", epochs=2, batch_size=8, amp=amp, threads=1)
+    for device in (torch.device("cuda:0"), cpu):
+        model = make_model()
+        fit(model, crops, training=training, device=device, address=(1,))
+        scores.append(probabilities(model, crops, device=device))
+    np.testing.assert_allclose(scores[0], scores[1], atol=tolerance)
