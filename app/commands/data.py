@@ -35,5 +35,5 @@ def run_synth(args: argparse.Namespace) -> int:
     folder = args.dir.expanduser().absolute()
     made.write_to(folder, config["federation"]["hospitals"], lambda n, of: screen.prepared("patients written", n, of))
     screen.note(f"{', '.join(config['federation']['hospitals'])} in {folder}")
-    screen.note(f"train on them: fedvox run federation.sites={folder}")
+    screen.note(f"train on them: fedvox run experiment=demo federation=sites federation.sites={folder}")
     return 0

@@ -11,12 +11,13 @@ from typing import Any
 from app import flower
 from app.commands.console import Console
 from app.commands.errors import RunFailed
-from app.config import Config, absolute_paths, build, compose
+from app.config import Config, ConfigError, absolute_paths, build, compose
 from app.home import home
 from app.rounds import folder as folders
 from app.rounds.folder import RunFolder
 from app.rounds.legs import legs
 from app.rounds.summary import read_summary, write_ended
+from app.site.cohort import is_cohort
 from app.site.sharing_out import partition_of
 from models.norm import tensor_kinds
 from strategies import checks
@@ -63,9 +64,20 @@ def settle(overrides: list[str]) -> tuple[Config, list[str]]:
     """Compose, with relative paths made absolute and a random seed drawn where none was wanted."""
     config = compose(overrides)
     settled = [*overrides, *absolute_paths(config)]
+    if not config["federation"]["hospitals"]:
+        standing = _standing(Path(config["federation"]["sites"]).expanduser())
+        settled += [f"++federation.hospitals.{name}={{}}" for name in standing]
     if config["seed"] is None:
         settled.append(f"seed={int.from_bytes(os.urandom(4), 'big')}")
     return compose(settled), settled
+
+
+def _standing(folder: Path) -> list[str]:
+    """The hospitals that stand in a folder."""
+    names = sorted(path.parent.name for path in folder.glob("*/site.yaml"))
+    if not names:
+        raise ConfigError(f"no hospital in {folder}: each is a folder NAME with a site.yaml in it")
+    return names
 
 
 def default_folder(overrides: list[str]) -> Path:
@@ -166,7 +178,8 @@ def _try_out(config: Config) -> None:
     """Build every part once, so that what does not fit is refused before a folder or a process exists."""
     for group in ("model", "training", "augment", "preprocess", "stopping"):
         build(config[group])
-    partition_of(config)
+    if config["federation"]["sites"] is None and not is_cohort(config["source"]):
+        partition_of(config)
     strategy = build(config["strategy"])
     checks.check(strategy, kinds=tensor_kinds(build(config["model"])), hospitals=len(config["federation"]["hospitals"]))
     legs(config)

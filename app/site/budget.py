@@ -81,7 +81,11 @@ class Budget:
                 self._file.create(ledger.opening(self.hospital, cap, delta))
             book = self._open()
             earlier = self._taken_up(book, request, events)
-            return earlier if earlier is not None else self._reserve(book, request, events, cap, delta, plan)
+            if earlier is None:
+                return self._reserve(book, request, events, cap, delta, plan)
+            if earlier.reply is None:
+                self._check(book.ledger, request, (), cap, delta)
+            return earlier
 
     def commit(self, reservation: Reservation, reply: bytes) -> bytes:
         """Keep a reply for good; what comes back may leave: this reply, or the one another process kept first.
@@ -91,14 +95,15 @@ class Budget:
         """
         with self._file.locked():
             book = self._open()
-            entry = next((e for e in Ledger(book.lines).reserved if e.number == reservation.number), None)
+            entry = next((e for e in book.ledger.reserved if e.number == reservation.number), None)
             if entry is None or entry.request != reservation.request.key:
                 raise BudgetError(
                     "budget-foreign", f"{self._file.path} holds no reservation {reservation.number} of this request"
                 )
             if entry.reply is None:
                 self._keep(book.key, entry, reply)
-                self._forget(self._file.append(book, "committed", ledger.committing(entry.number, reply)), entry)
+                self._file.append(book, "committed", ledger.committing(entry.number, reply))
+                self._forget(book, entry)
                 return reply
             kept = self._kept(book.key, entry)
             if kept is None:
@@ -108,7 +113,7 @@ class Budget:
     def read(self) -> Ledger | None:
         """The verified ledger; None where nothing was ever reserved. Raises BudgetError where it cannot be trusted."""
         with self._file.locked():
-            return None if self._file.is_new() else Ledger(self._open().lines)
+            return None if self._file.is_new() else self._open().ledger
 
     def verify(self, anchors: Iterable[Anchor] = ()) -> tuple[Fault, ...]:
         """Everything that is wrong with the chain; `anchors` are what replies and other logs remember of it.
@@ -121,7 +126,7 @@ class Budget:
             return self._file.verify(anchors) or self._foreign()
 
     def _foreign(self) -> tuple[Fault, ...]:
-        owner = Ledger(self._file.open().lines).hospital
+        owner = self._file.open().ledger.hospital
         return () if owner == self.hospital else (Fault(0, "foreign", f"this is the ledger of {owner!r}"),)
 
     @property
@@ -130,7 +135,7 @@ class Budget:
 
     def _open(self) -> Book:
         book = self._file.open()
-        if (owner := Ledger(book.lines).hospital) != self.hospital:
+        if (owner := book.ledger.hospital) != self.hospital:
             raise BudgetError(
                 "budget-foreign", f"{self._file.path} is the ledger of {owner!r}, not of {self.hospital!r}"
             )
@@ -138,7 +143,7 @@ class Budget:
 
     def _taken_up(self, book: Book, request: Request, events: Sequence[Event]) -> Reservation | None:
         """Go on where an earlier attempt at this request stopped; None where there is none to go on with."""
-        entry = Ledger(book.lines).latest(request)
+        entry = book.ledger.latest(request)
         kept = None if entry is None else self._kept(book.key, entry)
         if entry is None or (kept is None and (entry.reply is not None or entry.events != tuple(events))):
             return None
@@ -155,16 +160,15 @@ class Budget:
         delta: float,
         plan: Sequence[Event] | None,
     ) -> Reservation:
-        before = Ledger(book.lines)
+        before = book.ledger
         if plan is not None and request.run not in before.runs and before.plan(request.run) is None:
             book = self._file.append(book, "planned", ledger.planning(request.run, plan))
-        if cap is not None:
-            self._check(Ledger(book.lines), request, events, cap, delta)
+        self._check(book.ledger, request, events, cap, delta)
         book = self._file.append(book, "reserved", ledger.reserving(request, events))
         return Reservation(len(book.lines) - 1, request, None, book.anchor)
 
-    def _check(self, now: Ledger, request: Request, events: Sequence[Event], cap: float, delta: float) -> None:
-        if (after := now.after(events, delta, request.run)) > cap:
+    def _check(self, now: Ledger, request: Request, events: Sequence[Event], cap: float | None, delta: float) -> None:
+        if cap is not None and (after := now.after(events, delta, request.run)) > cap:
             raise BudgetError(
                 "budget-cap",
                 f"round {request.round} of run {request.run!r} would bring {self.hospital!r} to ε {after:.2f} at "
@@ -174,7 +178,11 @@ class Budget:
     # --- replies --------------------------------------------------------------------------------------------------
 
     def _reply_path(self, entry: Reserved) -> Path:
-        return self.state_dir / "replies" / f"{entry.number}-{entry.request[:16]}"
+        return self._replies / f"{entry.number}-{entry.request[:16]}"
+
+    @property
+    def _replies(self) -> Path:
+        return self.state_dir / "replies"
 
     def _keep(self, key: bytes, entry: Reserved, reply: bytes) -> None:
         path = self._reply_path(entry)
@@ -194,12 +202,18 @@ class Budget:
         as_committed = entry.reply is None or entry.reply == hashlib.sha256(reply).hexdigest()
         return reply if as_committed and hmac.compare_digest(seal, _seal(key, entry, reply)) else None
 
-    def _forget(self, book: Book, entry: Reserved) -> None:
+    def _forget(self, book: Book, answered: Reserved) -> None:
         """Drop replies of this run and leg that nobody will ask for again."""
-        same = [e for e in Ledger(book.lines).reserved if (e.run, e.leg) == (entry.run, entry.leg) and e.reply]
-        for old in same[:-REPLIES_KEPT]:
+        same = [e for e in book.ledger.reserved if (e.run, e.leg) == (answered.run, answered.leg)]
+        old = {self._reply_path(e).name for e in same if e.reply is not None and e.number < answered.number}
+        stored = sorted((p for p in self._replies.iterdir() if p.name in old), key=_number)
+        for path in stored[: 1 - REPLIES_KEPT]:
             with contextlib.suppress(OSError):
-                self._reply_path(old).unlink(missing_ok=True)
+                path.unlink()
+
+
+def _number(path: Path) -> int:
+    return int(path.name.partition("-")[0])
 
 
 def _seal(key: bytes, entry: Reserved, reply: bytes) -> bytes:

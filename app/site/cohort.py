@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,18 @@ def is_cohort(source: Mapping[str, Any]) -> bool:
 
 def _orders(cohort: SyntheticCohort, hospitals: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What each hospital gets: its share of the patients, at least one."""
-    total = sum(facts.get("share", 1.0) for facts in hospitals.values())
+    counts = _counts(cohort.patients, [float(facts.get("share", 1.0)) for facts in hospitals.values()])
     return {
-        name: {
-            "patients": max(1, round(cohort.patients * facts.get("share", 1.0) / total)),
-            "scanner": facts.get("scanner", "GE"),
-            "format": facts.get("format", "dicom"),
-        }
-        for name, facts in hospitals.items()
+        name: {"patients": count, "scanner": facts.get("scanner", "GE"), "format": facts.get("format", "dicom")}
+        for (name, facts), count in zip(hospitals.items(), counts, strict=True)
     }
+
+
+def _counts(patients: int, shares: Sequence[float]) -> list[int]:
+    """Whole numbers in proportion to `shares` that add up (largest remainder); none is below one."""
+    exact = [patients * share / sum(shares) for share in shares]
+    counts = [int(number) for number in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: counts[i] - exact[i])
+    for i in by_remainder[: patients - sum(counts)]:
+        counts[i] += 1
+    return [max(1, count) for count in counts]

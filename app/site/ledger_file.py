@@ -3,11 +3,11 @@
     STATE/ledger.jsonl        the chain (`strategies.privacy.chain`)
     STATE/ledger.lock         flock; on a network file system without it, keep STATE on a local disk
     KEYS/NAME.key             the chain's key, in another place than the ledger and its backups
-    KEYS/NAME.key.anchor      how long the chain was, its last mac, and the line that is being written
+    KEYS/NAME.key.anchor      how long the chain was, its last mac, and the line that is being written; appended to
 
-A line is written in three synced steps: as pending into the anchor, into the ledger, out of pending. Wherever a machine
-stops, the next reader finds either nothing, or a pending line that it completes: what was about to be spent is spent.
-A torn or missing line that was not pending cannot come from a power cut, and is treated as tampering.
+A line is written in three steps: as pending into the anchor (synced), into the ledger (synced), out of pending.
+Wherever a machine stops, the next reader finds either nothing, or a pending line that it completes: what was about to
+be spent is spent. A torn or missing line that was not pending cannot come from a power cut: it counts as tampering.
 """
 
 import contextlib
@@ -20,16 +20,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from app.files import replacing
 from strategies.privacy import chain
 from strategies.privacy.chain import Anchor, Fault, Line
+from strategies.privacy.ledger import Ledger
 
 LOCK_S = 30.0
 """How long a process waits for another one to let go."""
 LOCK_POLL_S = 0.01
+
+LONGEST_ANCHOR = 1 << 18
+"""Bytes after which an anchor is begun anew."""
 
 
 class BudgetError(RuntimeError):
@@ -51,8 +56,17 @@ class Memory:
     def sealed(self, key: bytes) -> bytes:
         """As it stands on disk, with its own mac."""
         facts = {"length": self.anchor.length, "head": self.anchor.head, "pending": self.pending}
-        text = json.dumps(facts, sort_keys=True)
-        return json.dumps({**facts, "mac": hmac.new(key, text.encode(), "sha256").hexdigest()}).encode()
+        mac = hmac.new(key, json.dumps(facts).encode(), "sha256").hexdigest()
+        return json.dumps({**facts, "mac": mac}).encode() + b"\n"
+
+    @classmethod
+    def read(cls, key: bytes, sealed: bytes) -> "Memory | None":
+        """The other way; None where it was not written with this key."""
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            facts = json.loads(sealed)
+            memory = cls(Anchor(facts["length"], facts["head"]), facts["pending"])
+            return memory if hmac.compare_digest(memory.sealed(key), sealed) else None
+        return None
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,10 @@ class Book:
     @property
     def anchor(self) -> Anchor:
         return chain.anchor(self.lines)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.lines)
 
 
 @dataclass(frozen=True)
@@ -109,7 +127,7 @@ class LedgerFile:
         first = chain.sign(key, "opened", body, after=(), at=self._now(()))
         with on_disk(self.key_path):
             self.key_path.parent.mkdir(parents=True, exist_ok=True)
-            self._remember(key, Memory(chain.anchor(()), first.text()))
+            self._begin_memory(key, Memory(chain.anchor(()), first.text()))
             _write_key(self.key_path, key)
 
     def open(self) -> Book:
@@ -126,7 +144,7 @@ class LedgerFile:
             with on_disk(self.path):
                 if completed != content:
                     _write_from(self.path, torn, completed[torn:])
-                self._remember(key, Memory(chain.anchor(lines), None))
+                self._remember(key, Memory(chain.anchor(lines), None), synced=False)
         return Book(key, lines, len(completed))
 
     def append(self, book: Book, kind: str, body: Mapping[str, Any]) -> Book:
@@ -134,14 +152,14 @@ class LedgerFile:
         line = chain.sign(book.key, kind, body, after=book.lines, at=self._now(book.lines))
         text = f"{line.text()}\n".encode()
         with on_disk(self.path):
-            self._remember(book.key, Memory(book.anchor, line.text()))
+            self._remember(book.key, Memory(book.anchor, line.text()), synced=True)
             try:
                 _write_from(self.path, book.nbytes, text)
             except OSError:
                 self._take_back(book)
                 raise
             after = Book(book.key, (*book.lines, line), book.nbytes + len(text))
-            self._remember(book.key, Memory(after.anchor, None))
+            self._remember(book.key, Memory(after.anchor, None), synced=False)
         return after
 
     def verify(self, anchors: Iterable[Anchor] = ()) -> tuple[Fault, ...]:
@@ -157,30 +175,39 @@ class LedgerFile:
         return key, self._memory(key, sealed), content
 
     def _memory(self, key: bytes, sealed: bytes) -> Memory:
-        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-            facts = json.loads(sealed)
-            memory = Memory(Anchor(facts["length"], facts["head"]), facts["pending"])
-            if hmac.compare_digest(memory.sealed(key), sealed):
-                return memory
-        raise BudgetError(
-            "budget-tampered", f"{self.anchor_path} is damaged or of another key; restore it from a backup"
-        )
+        """The last whole line; one that a power cut tore was not relied on yet."""
+        last = sealed[: _complete_lines(sealed)].splitlines(keepends=True)[-1:]
+        memory = Memory.read(key, b"".join(last))
+        if memory is None:
+            raise BudgetError(
+                "budget-tampered", f"{self.anchor_path} is damaged or of another key; restore it from a backup"
+            )
+        return memory
 
     def _claimed_length(self) -> int:
         """What an anchor without its key says; 0 only while a ledger is being created."""
-        with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
-            return int(json.loads(self.anchor_path.read_bytes())["length"])
+        with contextlib.suppress(ValueError, KeyError, TypeError, OSError, IndexError):
+            return int(json.loads(self.anchor_path.read_bytes().splitlines()[-1])["length"])
         return -1
 
-    def _remember(self, key: bytes, memory: Memory) -> None:
+    def _begin_memory(self, key: bytes, memory: Memory) -> None:
         with replacing(self.anchor_path) as file:
             file.write(memory.sealed(key))
+
+    def _remember(self, key: bytes, memory: Memory, *, synced: bool) -> None:
+        """Append to the anchor; begin it anew when it has grown long."""
+        size = self.anchor_path.stat().st_size
+        if size > LONGEST_ANCHOR:
+            self._begin_memory(key, memory)
+            return
+        content = self.anchor_path.read_bytes()
+        _write_from(self.anchor_path, _complete_lines(content), memory.sealed(key), synced=synced)
 
     def _take_back(self, book: Book) -> None:
         """After a failed append: the ledger as it was, nothing pending. If that fails too, the line counts as spent."""
         with contextlib.suppress(OSError):
             os.truncate(self.path, book.nbytes)
-            self._remember(book.key, Memory(book.anchor, None))
+            self._remember(book.key, Memory(book.anchor, None), synced=True)
 
     def _now(self, lines: Sequence[Line]) -> str:
         """Times never decrease, even if the clock does; order is by number, and no cost depends on a time."""
@@ -213,8 +240,8 @@ def _completed(content: bytes, memory: Memory) -> bytes:
     return whole + pending if is_next else content
 
 
-def _write_from(path: Path, start: int, text: bytes) -> None:
-    """Make the file end with `text`, which begins at byte `start`; synced."""
+def _write_from(path: Path, start: int, text: bytes, *, synced: bool = True) -> None:
+    """Make the file end with `text`, which begins at byte `start`."""
     is_new = not path.exists()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -223,7 +250,8 @@ def _write_from(path: Path, start: int, text: bytes) -> None:
         view = memoryview(text)
         while view:
             view = view[os.write(handle, view) :]
-        os.fsync(handle)
+        if synced:
+            os.fsync(handle)
     finally:
         os.close(handle)
     if is_new:
