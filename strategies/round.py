@@ -79,12 +79,17 @@ class Round:
     def benched(self) -> tuple[str, ...]:
         """Left out after failing several times; nobody is where the round would then be too small."""
         out = self.attendance.benched(sorted(self.roster), self.number)
-        return out if len(self.roster) - len(out) >= self.course.quorum else ()
+        return out if len(self.roster) - len(out) >= self.quorum else ()
+
+    @cached_property
+    def quorum(self) -> int:
+        """How many updates the round needs: what the course asks for and what the aggregate needs."""
+        return max(self.course.quorum, self.parts.aggregate.least)
 
     @cached_property
     def asked(self) -> tuple[str, ...]:
         """Step 1. Nobody, where too few are there for a quorum."""
-        if len(self.roster) < self.course.quorum:
+        if len(self.roster) < self.quorum:
             return ()
         available = sorted(set(self.roster) - set(self.benched) - set(self.busy))
         return self.parts.selection.select(
@@ -92,7 +97,7 @@ class Round:
             seed=self.course.plan.seed,
             round=self.number,
             seen=self.attendance.seen,
-            quorum=self.course.quorum,
+            quorum=self.quorum,
         )
 
     @cached_property
@@ -111,11 +116,16 @@ class Round:
             return {}
         return {name: t for name, t in self.like.items() if self.kinds[name] != "norm-statistic"}
 
+    @property
+    def control(self) -> Tensors:
+        """The server's control variate; zeros before the first round."""
+        return {name: self.state.control.get(name, np.zeros_like(t)) for name, t in self.control_like.items()}
+
     def requests(self) -> "dict[str, Message]":
         """Step 2. One message for each hospital asked; they share the model's bytes."""
         whole = records.to_record(self.state.model)
         travelling = self._travelling(whole)
-        control = records.to_record(self.state.control) if self.parts.local.uses_control else None
+        control = records.to_record(self.control) if self.parts.local.uses_control else None
         messages = {}
         for hospital in self.asked:
             model = travelling if self.attendance.get(hospital).holds_model else whole
@@ -192,7 +202,7 @@ class Round:
             0 if self.parts.privacy.counts_refused else self.course.gate.size_class(length, report.steps)
         )
         tally.deltas.add(report.hospital, self.parts.privacy.bound(delta, self.privacy_state), factor)
-        tally.controls.add(report.hospital, reply.control, 1.0)
+        tally.controls.add(report.hospital, reply.control, factor)
         tally.members.append(report.hospital)
         self._note(report, factor, length)
         return ""
@@ -221,7 +231,7 @@ class Round:
     def close(self) -> tuple[ServerState, RoundFacts]:
         """Step 4. The state and the facts of the round. Raises NoWeight where all weights are zero."""
         self._drop_outliers()
-        if len(self.reports) < self.course.quorum:
+        if len(self.reports) < self.quorum:
             return self._failed()
         combined, control = self._combine()
         factors = {hospital: self.factors[hospital] for hospital in combined.weights}
@@ -257,10 +267,7 @@ class Round:
             return self.state.control
         change = tally.controls.combine().delta
         share = len(self.reports) / max(len(set(self.attendance.seen) | set(self.roster)), 1)
-        return {
-            name: self.state.control.get(name, np.zeros_like(t)) + t.dtype.type(share) * change[name]
-            for name, t in self.control_like.items()
-        }
+        return {name: c + c.dtype.type(share) * change[name] for name, c in self.control.items()}
 
     def _losses(self, combined: Combined) -> list[float]:
         mean = sum(combined.weights.get(name, 0.0) * report.loss for name, report in self.reports.items())

@@ -37,5 +37,9 @@ class Aggregate(Protocol):
     def needs_individual(self) -> bool:
         """Whether single updates must be visible to the server (not so under secure aggregation)."""
 
+    @property
+    def least(self) -> int:
+        """How many updates the rule needs to mean anything; a round with fewer fails its quorum."""
+
     def begin(self, like: Mapping[str, Tensor]) -> Fold:
         """Open a fold for updates in the names, shapes and dtypes of `like`."""

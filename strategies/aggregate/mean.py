@@ -21,6 +21,7 @@ from strategies.types import Tensor, Tensors
 @dataclass(frozen=True)
 class Mean:
     needs_individual = False
+    least = 1
 
     def begin(self, like: Mapping[str, Tensor]) -> "RunningMean":
         return RunningMean({name: np.zeros(t.shape, accumulator_dtype(t)) for name, t in like.items()}, dict(like))

@@ -13,12 +13,24 @@ The training loop belongs to the application. It calls a local part at four plac
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from strategies.types import Plan, Tensor, Tensors
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn, optim
+
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
+"""No control variate, nothing kept."""
+
+
+def like_parameter(tensor: Tensor, parameter: "nn.Parameter") -> "torch.Tensor":
+    """A tensor of ours as torch's, where the parameter is and in its dtype; a copy."""
+    import torch
+
+    return torch.tensor(tensor, dtype=parameter.dtype, device=parameter.device)
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,10 @@ class Local(Protocol):
     def uses_control(self) -> bool:
         """Whether a control variate travels both ways."""
 
+    @property
+    def personal(self) -> "Local | None":
+        """What trains a model of the hospital's own beside the global one; None where there is no such model."""
+
     def strength(self, losses: Sequence[float]) -> float:
         """What the plan of the next round carries, from the mean training losses so far; NaN: as configured."""
 
@@ -45,7 +61,9 @@ class Local(Protocol):
     def optimiser(self, parameters: Iterable["nn.Parameter"], lr: float) -> "optim.Optimizer | None":
         """The optimiser that the method needs; None: the configured one."""
 
-    def start(self, model: "nn.Module", control: Mapping[str, Tensor] = ..., kept: Mapping[str, Tensor] = ...) -> Any:
+    def start(
+        self, model: "nn.Module", control: Mapping[str, Tensor] = NOTHING, kept: Mapping[str, Tensor] = NOTHING
+    ) -> Any:
         """Remember what corrections need; the received model is loaded."""
 
     def correct(self, model: "nn.Module", state: Any) -> None:

@@ -14,6 +14,10 @@ __all__ = ["Encoded", "Wire"]
 
 
 class Wire(Protocol):
+    @property
+    def is_linear(self) -> bool:
+        """Whether the sum of encoded updates decodes to their sum (needed where the server sees the sum alone)."""
+
     def encode(self, delta: Tensors, residual: Tensors) -> tuple[Encoded, Tensors]:
         """Encode delta + residual; also give back what the encoding lost, for the next round ({} where nothing is)."""
 

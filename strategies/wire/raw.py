@@ -9,6 +9,8 @@ from strategies.types import Encoded, Tensor, Tensors
 
 @dataclass(frozen=True)
 class Raw:
+    is_linear = True
+
     def encode(self, delta: Tensors, residual: Tensors) -> tuple[Encoded, Tensors]:
         return {"values": delta}, {}
 
