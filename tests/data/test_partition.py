@@ -80,6 +80,13 @@ def test_folds_are_even_in_scanners_labels_and_patients():
     assert max(patients.values()) - min(patients.values()) <= 2
 
 
+def test_a_patient_of_many_crops_does_not_leave_a_fold_with_few_patients():
+    # Even in crops alone, the fold of the big patient would get 10 of the 40 others, and 11 patients against 30.
+    cases = [Case("big", 0)] * 20 + [Case(f"P{i}", 0) for i in range(40)]
+    patients = Counter(folds(cases, n=2, seed=0).values())
+    assert min(patients.values()) >= 15
+
+
 def test_another_seed_gives_other_folds():
     assert folds(COHORT, n=5, seed=0) != folds(COHORT, n=5, seed=1)
 

@@ -54,6 +54,11 @@ def test_a_slice_without_a_place_is_named(write_series, tmp_path, tag):
         read_series(write_series(tmp_path, HU, alter=spoil))
 
 
+def test_a_place_with_too_few_numbers_is_named(write_series, tmp_path):
+    with pytest.raises(MissingHeader, match=r"ImagePositionPatient is \[1.0, 2.0\]; 3 numbers"):
+        read_series(write_series(tmp_path, HU, alter=lambda d, z: setattr(d, "ImagePositionPatient", [1.0, 2.0])))
+
+
 def test_a_series_that_is_not_ct_is_refused(write_series, tmp_path):
     def spoil(dataset, z):
         dataset.Modality = "MR"
