@@ -32,7 +32,7 @@ START_SECONDS = 60.0
 STATUS_SECONDS = 15.0
 """How often Flower is asked whether the run still lives; each question costs a second of CPU."""
 
-STOP_SECONDS = 3.0
+STOP_SECONDS = 1.0
 """How long processes get to end by themselves."""
 
 

@@ -7,7 +7,11 @@ from typing import Any
 
 def add_parser(verbs: Any) -> None:
     """Add `data` and what it can do to the verbs."""
-    parser = verbs.add_parser("data", help="make synthetic hospitals; check real ones")
+    parser = verbs.add_parser(
+        "data",
+        help="make synthetic hospitals",
+        description="What a hospital's data are: `fedvox data ACTION --help` explains each action.",
+    )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     synth = actions.add_parser(
         "synth",
