@@ -127,7 +127,8 @@ def _submit(link: Link, settings: Mapping[str, Any], federation: str) -> str:
 
 def _status(link: Link, run_id: str) -> str:
     answer = _last_json(_flwr(["flwr", "ls", link.name, "--run-id", run_id, "--format", "json"], link).stdout)
-    return str(next(iter(answer.get("runs", [])), {}).get("status", ""))
+    runs: list[dict[str, Any]] = answer.get("runs", [])
+    return str(runs[0].get("status", "")) if runs else ""
 
 
 def _flwr(command: list[str], link: Link) -> subprocess.CompletedProcess[str]:

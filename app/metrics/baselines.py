@@ -17,4 +17,5 @@ def scores(name: str, crops: Crops) -> NDArray[np.float32]:
         raise ConfigError(f"baseline={name}: there is nonzero_voxels, or null")
     share = np.array([np.mean(crops.sample(i).x_CZYX > 0) for i in range(len(crops))])
     bounded = np.clip(share, 1e-5, 1 - 1e-5)
-    return np.log(bounded / (1 - bounded)).astype(np.float32)
+    logits: NDArray[np.float32] = np.log(bounded / (1 - bounded)).astype(np.float32)
+    return logits

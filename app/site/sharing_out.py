@@ -1,5 +1,7 @@
 """How one data set is shared out in a simulation: the `partition` group meets the federation's hospitals."""
 
+from typing import Any
+
 from app.config import Config, ConfigError
 from data.partition import ByScanner, Dirichlet, Partition, Shares
 
@@ -20,7 +22,7 @@ def partition_of(config: Config) -> Partition:
     raise ConfigError(f"partition.kind={kind}: there are shares, by_scanner and dirichlet")
 
 
-def _fact(hospitals: Config, name: str, fact: str, kind: str) -> object:
+def _fact(hospitals: Config, name: str, fact: str, kind: str) -> Any:
     facts = hospitals[name] or {}
     if fact not in facts:
         raise ConfigError(f"partition={kind} needs federation.hospitals.{name}.{fact}")

@@ -115,7 +115,7 @@ def evaluate(place: Place, plan: Plan, received: Tensors) -> tuple[dict[str, Any
     model, device = _model(place.config, plan, received), devices.choose(place.sites[0].device)
     test = place.parts.test
     logits = score.logits(model, test, device=device, threads=_threads(place))
-    scores = {
+    scores: Tensors = {
         "test": classification.histogram(logits, test.labels),
         "replicates": classification.bootstrap(
             logits, test.labels, test.patients, place.config["replicates"], derive(plan.seed, place.name, "bootstrap")
@@ -124,7 +124,7 @@ def evaluate(place: Place, plan: Plan, received: Tensors) -> tuple[dict[str, Any
     }
     if place.config["baseline"]:
         scores["baseline"] = classification.histogram(baselines.scores(place.config["baseline"], test), test.labels)
-    facts = {
+    facts: dict[str, Any] = {
         "hospital": place.name,
         "round": plan.round,
         "patients": place.patients,
