@@ -24,7 +24,7 @@ from app.site.site import Parts, Site, divide
 from app.training import device as devices
 from app.training import score
 from app.training.fit import Training, fit
-from data.dataset import joined
+from data.dataset import Crops, joined
 from models.parameters import get_tensors, set_tensors
 from models.resnet3d import init
 from strategies import Federated
@@ -150,17 +150,26 @@ def _composed(overrides: str) -> Config:
 
 @lru_cache(maxsize=64)
 def _open(overrides: str, name: str, fold: int, seed: int, site_file: str) -> Place:
-    """Opened once per run and process: headers, labels and the memory maps of the cache are kept."""
+    """A hospital, its patients divided; remembered, since every round asks."""
     config = _composed(overrides)
     members = tuple(config["federation"]["hospitals"]) if name == CENTRAL else (name,)
-    sites = tuple(open_site(config, member, site_file=site_file) for member in members)
-    parts = [divide(site.crops(config), config["split"], fold=fold, seed=seed) for site in sites]
+    opened = [_opened(overrides, member, site_file) for member in members]
+    sites = tuple(site for site, _ in opened)
+    parts = [divide(crops, config["split"], fold=fold, seed=seed) for _, crops in opened]
     pooled = Parts(
         train=joined([part.train for part in parts]),
         validation=joined([part.validation for part in parts]),
         test=joined([part.test for part in parts]),
     )
     return Place(config, name, sites, pooled)
+
+
+@lru_cache(maxsize=64)
+def _opened(overrides: str, name: str, site_file: str) -> tuple[Site, Crops]:
+    """Opened once per run and process: headers, labels and the memory maps of the cache are kept."""
+    config = _composed(overrides)
+    site = open_site(config, name, site_file=site_file)
+    return site, site.crops(config)
 
 
 def _strategy(place: Place) -> Federated:
