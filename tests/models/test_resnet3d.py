@@ -28,6 +28,15 @@ def test_crops_of_any_usual_size_become_one_logit_a_class(size, norm):
     assert resnet(10, NARROW, norm, classes=3)(crops(2, size)).shape == (2, 3)
 
 
+@pytest.mark.parametrize(("max_pool", "side"), [(True, 1), (False, 2)])
+def test_without_the_max_pool_the_last_map_is_twice_as_large(max_pool, side):
+    # 24 → stem 12 → pool 6 → stages 6, 3, 2, 1; without the pool 12, 6, 3, 2.
+    model, sides = resnet(10, NARROW, max_pool=max_pool), []
+    model.layer4.register_forward_hook(lambda _module, _inputs, out: sides.append(tuple(out.shape[2:])))
+    model(crops(1, 24))
+    assert sides == [(side,) * 3]
+
+
 @pytest.mark.parametrize(("norm", "wanted"), [("group", nn.GroupNorm), ("batch", nn.BatchNorm3d)])
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_the_norm_asked_for_is_everywhere_and_no_other(depth, norm, wanted):
@@ -139,8 +148,10 @@ def test_no_group_is_left_with_a_single_channel(widths):
 
 
 def test_groups_are_as_many_as_asked_where_the_width_allows_it():
-    assert resnet(10, (64, 64, 64, 64), groups=16).bn1.num_groups == 16
-    assert resnet(10, (12, 64, 64, 64), groups=8).bn1.num_groups == 6  # 8 and 7 do not divide 12
+    assert resnet(10, (128, 128, 128, 128), groups=16).bn1.num_groups == 16
+    assert (
+        resnet(10, (60, 64, 64, 64), groups=8).bn1.num_groups == 6
+    )  # 7, the most of eight channels, does not divide 60
 
 
 @pytest.mark.parametrize(
