@@ -58,6 +58,10 @@ def _norms(s: Setting) -> bool:
     return any(kind in NORM_KINDS for kind in s.kinds.values())
 
 
+def _statistics_travel(s: Setting) -> bool:
+    return any(s.kinds[name] == "norm-statistic" for name in s.parts.sharing.shared(s.kinds)) if s.kinds else False
+
+
 def _krum_too_few(s: Setting) -> bool:
     return isinstance(s.parts.aggregate, Krum) and s.hospitals is not None and s.hospitals < s.parts.aggregate.least
 
@@ -121,6 +125,12 @@ TABLE: tuple[Row, ...] = (
         lambda s: s.parts.privacy.unit in PRIVATE_FITS and "norm-statistic" in s.kinds.values(),
         "batch norm mixes the patients of a batch, so no patient's gradient can be clipped on its own; "
         "set model.norm=group",
+    ),
+    Row(
+        "site privacy, batch norm",
+        lambda s: s.parts.privacy.unit == "site" and _statistics_travel(s),
+        "noise would carry batch norm's running variances below zero; set model.norm=group, or use "
+        "strategy/sharing=fedbn",
     ),
     Row(
         "SCAFFOLD, robust aggregate",

@@ -23,6 +23,7 @@ from strategies.errors import StrategyError
 from strategies.exchange.post import Answer
 from strategies.parts import Parts
 from strategies.records import Reply
+from strategies.server_opt import Moments, moved
 from strategies.tensors import averaged, norm
 from strategies.types import Plan, Refusal, Report, RoundFacts, ServerState, Tensors
 
@@ -236,7 +237,7 @@ class Round:
         combined, control = self._combine()
         factors = {hospital: self.factors[hospital] for hospital in combined.weights}
         delta, privacy_state, privacy_facts = self.parts.privacy.release(combined.delta, factors, self.privacy_state)
-        moments, model = self.parts.server_opt.step(self.state.server_opt, self.state.model, delta)
+        moments, model = self._applied(delta)
         state = ServerState(
             round=self.number,
             model=model,
@@ -245,6 +246,16 @@ class Round:
             facts=self._next_facts(failed=0, losses=self._losses(combined), privacy=privacy_state),
         )
         return state, self._facts(weights=combined.weights, privacy=privacy_facts)
+
+    def _applied(self, delta: Tensors) -> tuple[Moments, Tensors]:
+        """The server optimiser's step. A batch norm's statistics are not trained: they move by their mean change.
+
+        Momentum or an adaptive step would carry a running variance below zero.
+        """
+        statistics = {name: d for name, d in delta.items() if self.kinds[name] == "norm-statistic"}
+        trained = {name: d for name, d in delta.items() if name not in statistics}
+        moments, model = self.parts.server_opt.step(self.state.server_opt, self.state.model, trained)
+        return moments, moved(model, statistics, lr=1.0)
 
     def _drop_outliers(self) -> None:
         if self.parts.privacy.counts_refused or not self.sizes:

@@ -99,7 +99,7 @@ class Dynamic:
 
 @dataclass(frozen=True)
 class RoundRobin:
-    """A fixed share in turn: those who were asked longest ago, in a drawn order among equals.
+    """A fixed share in turn: those who were asked longest ago; among equals the less often asked, then a drawn order.
 
     Everybody is asked equally often, up to one, where all are always there.
     """
@@ -113,7 +113,8 @@ class RoundRobin:
         self, available: Sequence[str], *, seed: int, round: int, seen: Mapping[str, Seen], quorum: int
     ) -> tuple[str, ...]:
         order = {name: place for place, name in enumerate(permuted(available, seed, 0))}
-        waiting = sorted(available, key=lambda name: (seen.get(name, Seen()).last_round, order[name]))
+        rows = {name: seen.get(name, Seen()) for name in available}
+        waiting = sorted(available, key=lambda name: (rows[name].last_round, rows[name].asked, order[name]))
         return tuple(sorted(waiting[: count(self.fraction, available, quorum)]))
 
 

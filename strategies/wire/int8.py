@@ -65,9 +65,10 @@ class Int8:
         return {name: self._dequantised(t, scales[name]) if name in scales else t for name, t in tensors.items()}
 
     def _dequantised(self, codes: Tensor, scale: Tensor) -> Tensor:
-        if codes.dtype != np.int8:
-            raise ValueError(f"quantised values are int8, got {codes.dtype}")
-        values = self._blocks(codes.reshape(-1).astype(np.float32)) * scale.astype(np.float32)[:, None]
+        blocks = self._blocks(codes.reshape(-1).astype(np.float32))
+        if codes.dtype != np.int8 or scale.shape != (len(blocks),):
+            raise ValueError(f"{scale.shape} scales for {len(blocks)} blocks of {codes.dtype}")
+        values = blocks * scale.astype(np.float32)[:, None]
         return values.reshape(-1)[: codes.size].reshape(codes.shape)
 
     def _blocks(self, flat: Tensor) -> Tensor:

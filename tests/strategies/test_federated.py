@@ -1,6 +1,6 @@
 import logging
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,12 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategies import records
+from strategies.aggregate.krum import Krum
 from strategies.errors import NoWeight, PartError
 from strategies.exchange.plain import Plain as PlainExchange
 from strategies.gate import Gate
-from strategies.server_opt import Sgd
+from strategies.local.scaffold import Scaffold
+from strategies.privacy.none import NoPrivacy
+from strategies.selection import Uniform
+from strategies.server_opt import Adaptive, Sgd
 from strategies.types import Evaluation, Refusal, Stop
 from strategies.weighting import Equal, Quality, Recency
+from strategies.wire.int8 import Int8
 from tests.strategies.fakes import (
     FakeGrid,
     Hospital,
@@ -434,3 +439,105 @@ def test_flowers_own_loop_drives_the_same_rounds_through_the_four_hooks(quiet_fl
 def test_an_exchange_that_polls_never_is_refused():
     with pytest.raises(PartError, match="poll_s"):
         PlainExchange(poll_s=0)
+
+
+# --- what a privacy part may ask of the round ---
+
+
+@dataclass(frozen=True)
+class Counting(NoPrivacy):
+    """Clips to 1, caps factors at 2, and notes what it is asked to release."""
+
+    unit = "site"
+    counts_refused = True
+
+    def bound(self, delta, state):
+        length = np.linalg.norm(delta["w"])
+        return {"w": delta["w"] / np.float32(max(1.0, length))}
+
+    def factor(self, factor):
+        return min(factor, 2.0)
+
+    def release(self, mean, factors, state):
+        count = state.get("count", 0) + 1
+        return mean, {"count": count}, {"factors": dict(factors), "count": count}
+
+
+def test_a_privacy_part_clips_caps_and_releases_with_a_state_of_its_own():
+    hospitals = {"A": Hospital(vector(3, 4), patients=9), "B": Hospital(vector(0, 0.5), patients=1)}
+    state, _, facts, _ = run(hospitals, federated(privacy=Counting()), rounds=2)
+    # each round: (2·[0.6, 0.8] + 1·[0, 0.5]) / 3 = [0.4, 0.7]
+    np.testing.assert_allclose(state.model["w"], [0.8, 1.4], rtol=1e-6)
+    assert [fact.privacy["count"] for fact in facts] == [1, 2]
+    assert facts[0].privacy["factors"] == {"A": 2.0, "B": 1.0}
+    assert state.facts["privacy"] == {"count": 2}
+
+
+@pytest.mark.parametrize("bad", [vector(np.nan, 0), vector(0, 0), vector(1, 2, 3)])
+def test_under_site_privacy_a_refused_update_counts_as_zero_and_keeps_its_weight(bad):
+    hospitals = {"A": Hospital(vector(0, 1)), "B": Hospital(bad)}
+    state, _, (facts,), _ = run(hospitals, federated(privacy=Counting()))
+    np.testing.assert_allclose(state.model["w"], [0, 0.5])
+    assert facts.weights == pytest.approx({"A": 0.5, "B": 0.5})
+    assert set(codes(facts)) == {"B"}
+
+
+def test_under_site_privacy_updates_are_not_compared_with_one_another():
+    hospitals = {name: Hospital(vector(0, 1)) for name in "ABCD"} | {"X": Hospital(vector(0, -1000))}
+    _, _, (facts,), _ = run(hospitals, federated(privacy=Counting()), gate=Gate(norm_ratio=2))
+    assert not facts.refused
+
+
+# --- further parts in the round ---
+
+
+def test_an_aggregate_that_needs_more_updates_raises_the_quorum():
+    hospitals = {name: Hospital(vector(1, 1)) for name in "ABCD"}
+    _, _, (facts,), _ = run(hospitals, federated(aggregate=Krum(1)))
+    assert (facts.failed, facts.asked) == ("quorum", ())
+
+
+def test_krum_says_whom_it_used():
+    hospitals = {str(i): Hospital(vector(v, v)) for i, v in enumerate((1.0, 1.1, 1.2, 3.0, -50.0))}
+    state, _, (facts,), _ = run(hospitals, federated(aggregate=Krum(1)))
+    assert [name for name, weight in facts.weights.items() if weight] == ["1"]
+    np.testing.assert_allclose(state.model["w"], 1.1, rtol=1e-6)
+
+
+def test_a_batch_norms_statistics_move_by_their_mean_whatever_the_server_optimiser():
+    model = {"w": np.float32([0]), "variance": np.float32([1])}
+    hospitals = {"A": Hospital({"w": np.float32([1]), "variance": np.float32([-0.5])})}
+    state, *_ = run(
+        hospitals,
+        federated(server_opt=Adaptive("adam", lr=1.0)),
+        model=model,
+        kinds={"w": "conv", "variance": "norm-statistic"},
+    )
+    assert state.model["variance"] == 0.5
+    assert state.model["w"] != 1
+    assert set(state.server_opt["v"]) == {"w"}
+
+
+def test_only_selected_hospitals_are_asked():
+    hospitals = {name: Hospital(vector(1, 1)) for name in "ABCDEFGH"}
+    _, _, facts, grid = run(hospitals, federated(selection=Uniform(0.25)), rounds=4)
+    assert [len(fact.asked) for fact in facts] == [2, 2, 2, 2]
+    assert len(grid.sent) == 8
+
+
+def test_a_control_variate_of_the_wrong_shape_is_refused():
+    hospitals = {
+        "A": Hospital(vector(1, 1), control=vector(1, 1)),
+        "B": Hospital(vector(1, 1), control=vector(1)),
+        "C": Hospital(vector(1, 1)),
+        "D": Hospital(vector(1, 1), control=vector(np.inf, 1)),
+    }
+    state, _, (facts,), _ = run(hospitals, federated(local=Scaffold()))
+    assert codes(facts) == {"B": "wrong-shape", "C": "wrong-layers", "D": "not-finite"}
+    np.testing.assert_allclose(state.control["w"], [0.25, 0.25])  # |S|/N = 1/4 of the mean
+
+
+def test_an_update_that_does_not_decode_is_refused():
+    hospitals = {"A": Hospital(vector(1, 1)), "B": Hospital(vector(1, 1))}
+    _, _, (facts,), _ = run(hospitals, federated(wire=Int8()))
+    assert codes(facts) == {"A": "undecodable", "B": "undecodable"}
