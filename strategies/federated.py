@@ -87,12 +87,13 @@ class Federated(Strategy):
         return state, Stop("rounds", f"all {course.plan.rounds} rounds done")
 
     def _round(self, post: Post, course: Course, state: ServerState) -> tuple[ServerState, RoundFacts]:
-        post.forget(before_round=state.round - course.max_staleness)
-        busy = post.waiting_for() if course.max_staleness else ()
-        round = Round(self, course, state, _wait_for_quorum(post.grid, course), busy)
+        oldest_used = state.round + 1 - course.max_staleness
+        post.forget(before_round=oldest_used - 1)  # one round more, so that what is too late is still counted
+        roster = _wait_for(max(course.quorum, self.aggregate.least), post.grid, course)
+        round = Round(self, course, state, roster, busy=post.waiting_for(oldest_used))
         for answer in post.send(round.requests(), round.number):
             round.take(answer)
-        for answer in post.collect(round.number, course.deadline_s):
+        for answer in post.collect(round.number, course.deadline_s, round.is_enough):
             round.take(answer)
         return round.close()
 
@@ -209,11 +210,11 @@ class Federated(Strategy):
             log.info("%s: %s", name, getattr(self, name))
 
 
-def _wait_for_quorum(grid: Grid, course: Course) -> Mapping[str, int]:
+def _wait_for(needed: int, grid: Grid, course: Course) -> Mapping[str, int]:
     """Who is there, as soon as they are enough or the wait is over."""
     end = time.monotonic() + course.wait_s
-    while len(roster := course.roster(grid)) < course.quorum and time.monotonic() < end:
-        log.info("waiting for hospitals: %d of %d are there", len(roster), course.quorum)
+    while len(roster := course.roster(grid)) < needed and time.monotonic() < end:
+        log.info("waiting for hospitals: %d of %d are there", len(roster), needed)
         time.sleep(min(ROSTER_POLL_S, max(0.0, end - time.monotonic())))
     return roster
 

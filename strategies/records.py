@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -80,13 +81,24 @@ def _from_array(name: str, array: Array) -> Tensor:
     if array.stype != NUMPY:
         raise RecordError(f"tensor {name!r} is serialised as {array.stype!r}, expected {NUMPY!r}")
     try:
-        stream = io.BytesIO(array.data)
-        read_header = npy.read_array_header_1_0 if npy.read_magic(stream) == (1, 0) else npy.read_array_header_2_0
-        shape, is_fortran, dtype = read_header(stream)
-        flat = np.frombuffer(array.data, dtype=dtype, count=math.prod(shape), offset=stream.tell())
+        size = 10 + int.from_bytes(array.data[8:10], "little")
+        shape, is_fortran, dtype = _header(array.data[:size])
+        flat = np.frombuffer(array.data, dtype=dtype, count=math.prod(shape), offset=size)
         return cast(Tensor, flat.reshape(shape, order="F" if is_fortran else "C"))
     except (ValueError, EOFError) as error:
         raise RecordError(f"tensor {name!r} cannot be read from its bytes: {error}") from error
+
+
+@lru_cache(maxsize=1024)
+def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and dtype from the header of version 1.0, as Flower and we write it for plain numbers.
+
+    Remembered, because the same few headers come with every reply and parsing one costs as much as a small tensor.
+    """
+    stream = io.BytesIO(data)
+    if npy.read_magic(stream) != (1, 0):
+        raise ValueError("not in .npy format 1.0")
+    return npy.read_array_header_1_0(stream)
 
 
 # --- the server asks, the hospital reads ---

@@ -166,6 +166,10 @@ class Round:
         if code:
             self.refused.append(Refusal(answer.hospital, answer.round, code))
 
+    def is_enough(self) -> bool:
+        """Whether late answers need not be waited for: there is a quorum without them, or they would not be used."""
+        return self.course.max_staleness == 0 or len(self.reports) >= self.quorum
+
     def _take(self, answer: Answer) -> str:
         message = answer.message
         if message is None:

@@ -7,7 +7,7 @@ What has not come by the deadline is reported as a timeout, and still listened f
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import Message
@@ -51,9 +51,9 @@ class Post:
     pending: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Message id → hospital and round."""
 
-    def waiting_for(self) -> set[str]:
-        """Hospitals from whom an answer is still to come."""
-        return {hospital for hospital, _ in self.pending.values()}
+    def waiting_for(self, since_round: int) -> set[str]:
+        """Hospitals from whom an answer to this round or a later one is still to come."""
+        return {hospital for hospital, asked_in in self.pending.values() if asked_in >= since_round}
 
     def forget(self, before_round: int) -> None:
         """Stop listening for answers to rounds before this one."""
@@ -71,11 +71,12 @@ class Post:
                 unknown.append(Answer(hospital, round, None, "node-unknown"))
         return unknown
 
-    def collect(self, round: int, deadline_s: float) -> Iterator[Answer]:
+    def collect(self, round: int, deadline_s: float, enough: Callable[[], bool] = lambda: True) -> Iterator[Answer]:
         """Answers as they come, until all of `round` are there or `deadline_s` seconds have passed.
 
-        Answers to earlier rounds that come meanwhile are handed out too, but not waited for. Every hospital is asked
-        at least once, so that an engine which computes replies while they are pulled is never cut off.
+        Answers to earlier rounds that come meanwhile are handed out too; they are waited for as long as it is not
+        `enough` without them. Every hospital is asked at least once, so that an engine which computes replies while
+        they are pulled is never cut off.
         """
         end = time.monotonic() + deadline_s
         pause = FIRST_POLL_S
@@ -83,7 +84,8 @@ class Post:
             before = len(self.pending)
             yield from self._sweep()
             open_now = self._open(round)
-            if not open_now or time.monotonic() >= end:
+            done = not open_now and (enough() or not self.pending)
+            if done or time.monotonic() >= end:
                 break
             pause = FIRST_POLL_S if len(self.pending) < before else min(2 * pause, self.poll_s)
             time.sleep(max(0.0, min(pause, end - time.monotonic())))

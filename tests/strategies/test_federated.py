@@ -262,6 +262,19 @@ def test_a_late_answer_within_max_staleness_counts_by_its_age():
     np.testing.assert_allclose(state.model["w"], 1 + 0.75 * 1 + 0.25 * 10, rtol=1e-6)
 
 
+def test_where_all_are_late_the_next_round_waits_for_them():
+    calls = []
+
+    def slow(message):
+        calls.append(records.read_plan(message).round)
+        return Hospital(vector(1, 1))(message) if len(calls) > 30 else None
+
+    _, _, facts, _ = run({"A": slow, "B": slow}, rounds=2, deadline_s=0.15, max_staleness=1, quorum=2)
+    assert [fact.failed for fact in facts] == ["quorum", ""]
+    assert (facts[1].asked, facts[1].late) == ((), {"A": 1, "B": 1})
+    assert set(calls) == {1}
+
+
 # --- the gate ---
 
 
