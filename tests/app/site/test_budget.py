@@ -13,6 +13,7 @@ import pytest
 
 from app.site import ledger_file
 from app.site.budget import Budget, BudgetError
+from app.site.ledger_file import LedgerFile
 from strategies.privacy.chain import Anchor
 from strategies.privacy.events import DpSgd
 from strategies.privacy.ledger import Request
@@ -78,6 +79,20 @@ def test_a_request_that_was_never_answered_takes_its_reservation_up_again(budget
 def test_one_reservation_has_one_reply_even_if_two_were_computed(budget):
     slow, quick = reserve(budget), reserve(budget)
     assert budget.commit(quick, b"quick") == b"quick"
+    assert budget.commit(slow, b"slow") == b"quick"
+
+
+def test_a_reply_that_was_kept_but_not_yet_recorded_is_the_one_reply(budget, monkeypatch):
+    slow, quick = reserve(budget), reserve(budget)
+
+    def stops(*line):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(LedgerFile, "append", stops)
+        with pytest.raises(KeyboardInterrupt):
+            budget.commit(quick, b"quick")
+    assert reserve(budget).reply == b"quick"
     assert budget.commit(slow, b"slow") == b"quick"
 
 
