@@ -20,6 +20,7 @@ Orientation = tuple[float, float, float, float, float, float]
 
 _PLACE_TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Manufacturer", "Modality",
+    "SeriesNumber", "SeriesDescription",
     "Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
 ]  # fmt: skip
 

@@ -121,7 +121,7 @@ def _axes(place: SlicePlace) -> NDArray[np.float64]:
 def _even_step(along_mm: NDArray[np.float64], files: Sequence[str]) -> float:
     """The slices' common distance. Each must lie where an even grid from the first to the last would put it."""
     steps = np.diff(along_mm)
-    typical = float(np.median(steps))
+    typical = float(np.sort(steps)[(len(steps) - 1) // 2])  # the lower median: gaps are the exception
     step = float(along_mm[-1] - along_mm[0]) / len(steps)
     off_grid = np.abs(along_mm - (along_mm[0] + step * np.arange(len(along_mm))))
     tolerance = max(STEP_TOLERANCE * step, min(ROUNDING_MM, step / 4))

@@ -6,14 +6,16 @@ not DICOM, and DICOM that is not CT, are left alone and logged.
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from data.dicom.headers import is_dicom, read_tags, series_tags
+from data.dicom.found import Stack
+from data.dicom.headers import is_dicom, place_of, read_tags, series_tags
 from data.dicom.series import read_series
-from data.errors import EmptySource, UnknownScan
+from data.dicom.stack import stack
+from data.errors import DataError, EmptySource, UnknownScan
 from data.samples import Candidate, ScanRef
 from data.sources.files import existing_folder, files_stamp
 from data.sources.labels import read_labels
@@ -65,6 +67,22 @@ class DicomFolder:
     def stamp(self, ref: ScanRef) -> str:
         return files_stamp(self._of(ref).files, below=self._folder)
 
+    def survey(self) -> list[Stack]:
+        """Every stack of slices below `path`, accepted or refused with its error, sorted by uid; headers alone.
+
+        Raises MissingFolder.
+        """
+        found: dict[str, list[Path]] = {}
+        stacks = []
+        for file in _dicom_files(self._folder):
+            try:
+                tags = series_tags(read_tags(file), file=str(file))
+            except DataError as error:
+                stacks.append(Stack("", "", "", "", (file,), 1, error))
+            else:
+                found.setdefault(tags.series_uid, []).append(file)
+        return sorted([*stacks, *(_stack(uid, files) for uid, files in found.items())], key=lambda s: s.uid)
+
     def _of(self, ref: ScanRef) -> _Series:
         if ref.uid not in self._series:
             raise UnknownScan(f"{self._folder}: no series {ref.uid} among {len(self._series)}")
@@ -101,6 +119,19 @@ class DicomFolder:
                 f"{len(self._series)} are there); correct series_uid or add the scans"
             )
         return labels
+
+
+def _stack(uid: str, files: Sequence[Path]) -> Stack:
+    headers = [read_tags(file) for file in files]
+    tags = series_tags(headers[0], file=str(files[0]))
+    words = (headers[0].get(name) for name in ("SeriesNumber", "SeriesDescription"))
+    description = " ".join(str(word).strip() for word in words if word not in (None, ""))
+    error = None
+    try:
+        stack([place_of(header, file=str(file)) for header, file in zip(headers, files, strict=True)])
+    except DataError as fault:
+        error = fault
+    return Stack(uid, tags.patient, tags.manufacturer.upper(), description, tuple(files), len(files), error)
 
 
 def _dicom_files(folder: Path) -> Iterator[Path]:

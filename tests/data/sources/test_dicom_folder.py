@@ -91,3 +91,17 @@ def test_a_folder_that_is_not_there_or_empty_is_named(tmp_path):
 def test_a_scan_of_another_source_is_unknown(folder):
     with pytest.raises(UnknownScan, match=r"1\.2\.99"):
         DicomFolder(str(folder)).read(ScanRef("1.2.99", "A"))
+
+
+def test_a_survey_lists_every_stack_accepted_or_refused(folder, write_series):
+    write_series(folder / "gap", HU, uid="1.2.40", leave_out=[1])
+    write_series(folder / "mr", HU, uid="1.2.50", alter=lambda dataset, z: setattr(dataset, "Modality", "MR"))
+    found = {stack.uid: stack for stack in DicomFolder(str(folder)).survey()}
+    assert {uid: type(stack.error).__name__ for uid, stack in found.items()} == {
+        "1.2.10": "NoneType",
+        "1.2.20": "NoneType",
+        "1.2.40": "MissingSlice",
+        "1.2.50": "WrongModality",
+    }
+    assert found["1.2.10"].ref in DicomFolder(str(folder)).scans()
+    assert (found["1.2.40"].slices, len(found["1.2.40"].files)) == (3, 3)
