@@ -13,7 +13,7 @@ import math
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, fields, replace
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -34,16 +34,6 @@ SAFE_CODE = re.compile(r"[a-z][a-z0-9-]{0,79}")
 """What a hospital may give as its reason: a code, never text of its own."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A hospital's answer to a round as it stands on the wire, values still encoded."""
-
-    report: Report
-    encoded: Encoded
-    control: Tensors
-    nbytes: int
 
 
 # --- tensors ---
@@ -184,16 +174,26 @@ def declined(message: Message) -> str:
     return code if code == "" or (isinstance(code, str) and SAFE_CODE.fullmatch(code)) else DECLINED
 
 
-def read_reply(message: Message) -> Reply:
-    """An answer to a round, values still encoded. Raises RecordError where a record is missing or of the wrong type."""
+def read_report(message: Message) -> Report:
+    """The facts of an answer to a round. Raises RecordError where they are missing or of the wrong type."""
+    return _checked(_dataclass(Report, _with_tuple(_config(message, REPORT))))
+
+
+def read_update(message: Message) -> tuple[Encoded, Tensors]:
+    """The update of an answer to a round, still encoded, and the change of the control variate; read-only.
+
+    Raises RecordError where a record is missing or a tensor cannot be read.
+    """
     arrays = message.content.array_records
-    if DELTA not in arrays:
-        raise RecordError(f"the answer has no record {DELTA!r}, got {sorted(message.content)}")
+    _arrays(message, DELTA)
     groups = {name: record for name, record in arrays.items() if name == DELTA or name.startswith(f"{DELTA}.")}
     encoded = {_group(name): from_record(record) for name, record in groups.items()}
-    control = from_record(arrays.get(CONTROL, ArrayRecord()))
-    report = _checked(_dataclass(Report, _with_tuple(_config(message, REPORT))))
-    return Reply(report, encoded, control, sum(map(record_nbytes, arrays.values())))
+    return encoded, from_record(arrays.get(CONTROL, ArrayRecord()))
+
+
+def tensor_nbytes(message: Message) -> int:
+    """Bytes of all tensors of a message on the wire."""
+    return sum(map(record_nbytes, message.content.array_records.values()))
 
 
 def read_scores(message: Message) -> Evaluation:

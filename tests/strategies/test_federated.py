@@ -495,6 +495,26 @@ def test_under_site_privacy_a_refused_update_counts_as_zero_and_keeps_its_weight
     assert set(codes(facts)) == {"B"}
 
 
+def test_under_site_privacy_a_refused_update_leaves_quorum_and_attendance_as_they_were():
+    def outcome(b):
+        hospitals = {"A": Hospital(vector(0, 1)), "B": Hospital(b)}
+        state, stop, facts, _ = run(hospitals, federated(privacy=Counting()), rounds=5, quorum=2, strikes=1)
+        return stop, state.facts, [(f.asked, f.benched, f.failed, f.weights) for f in facts]
+
+    assert outcome(vector(0, 0)) == outcome(vector(3, 4)) == outcome(vector(np.nan, 0))
+
+
+def test_under_site_privacy_an_update_whose_bytes_cannot_be_read_counts_as_zero_too():
+    def torn(message):
+        reply = Hospital(vector(1, 1))(message)
+        reply.content["delta"]["w"].data = b"torn"
+        return reply
+
+    state, _, (facts,), _ = run({"A": Hospital(vector(0, 1)), "B": torn}, federated(privacy=Counting()))
+    assert codes(facts) == {"B": "malformed"}
+    np.testing.assert_allclose(state.model["w"], [0, 0.5])
+
+
 def test_under_site_privacy_updates_are_not_compared_with_one_another():
     hospitals = {name: Hospital(vector(0, 1)) for name in "ABCD"} | {"X": Hospital(vector(0, -1000))}
     _, _, (facts,), _ = run(hospitals, federated(privacy=Counting()), gate=Gate(norm_ratio=2))

@@ -95,16 +95,18 @@ def test_a_plan_that_lacks_something_says_what():
 def test_an_answer_brings_update_facts_and_the_plans_run():
     report = Report("A", 3, patients=4, crops=9, score=None, histogram=(1, 2, 3, 4))
     encoded = {"values": vector(1, 2), "scale": vector(3)}
-    answer = records.read_reply(records.reply(asked(), encoded, report, control=vector(5)))
-    assert replace(answer.report, salt="", loss=0.0) == replace(report, run="run", loss=0.0)
-    np.testing.assert_array_equal(answer.encoded["scale"]["w"], [3])
-    np.testing.assert_array_equal(answer.control["w"], [5])
-    assert answer.nbytes > 4 * 4
+    message = records.reply(asked(), encoded, report, control=vector(5))
+    assert replace(records.read_report(message), salt="", loss=0.0) == replace(report, run="run", loss=0.0)
+    came, control = records.read_update(message)
+    np.testing.assert_array_equal(came["values"]["w"], [1, 2])
+    np.testing.assert_array_equal(came["scale"]["w"], [3])
+    np.testing.assert_array_equal(control["w"], [5])
+    assert records.tensor_nbytes(message) > 4 * 4
 
 
 def test_two_equal_answers_are_two_objects():
     report = Report("A", 3, 1, 1)
-    salts = {records.read_reply(records.reply(asked(), {"values": vector(1)}, report)).report.salt for _ in range(2)}
+    salts = {records.read_report(records.reply(asked(), {"values": vector(1)}, report)).salt for _ in range(2)}
     assert len(salts) == 2
 
 
@@ -133,13 +135,13 @@ def test_a_report_of_wrong_types_is_refused_by_name(field, value):
     message = records.reply(asked(), {"values": vector(1)}, Report("A", 3, 1, 1))
     message.content[records.REPORT][field] = value
     with pytest.raises(RecordError, match=field):
-        records.read_reply(message)
+        records.read_report(message)
 
 
 def test_an_answer_without_an_update_is_refused():
     message = records.scores(asked(), {"auc": 0.9})
     with pytest.raises(RecordError, match="no record 'delta'"):
-        records.read_reply(message)
+        records.read_update(message)
 
 
 def test_scores_arrive_as_plain_values():

@@ -1,0 +1,148 @@
+"""What a round has taken in: each answer is checked, decoded, added to a running sum, and dropped.
+
+Updates of like size share a running sum (see `gate`), so memory grows with the spread of sizes and not with the number
+of hospitals. At the end the sums that pass are put together.
+
+Where a privacy part counts refused updates, an update that may not be used is an update of zeros by the hospital that
+sent it: it keeps its weight, its report and its place in the quorum. Otherwise these would tell what the update was.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from strategies import gate, records
+from strategies.aggregate import Combined, Fold
+from strategies.aggregate.mean import Mean
+from strategies.errors import StrategyError
+from strategies.exchange.post import Answer
+from strategies.gate import Gate
+from strategies.parts import Parts
+from strategies.privacy import Facts
+from strategies.tensors import norm
+from strategies.types import Plan, Refusal, Report, Tensors
+
+if TYPE_CHECKING:
+    from flwr.app import Message
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Tally:
+    """What updates of like size add up to."""
+
+    deltas: Fold
+    controls: Fold
+    members: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Intake:
+    """Opened empty for a round; holds running sums and facts, no single update."""
+
+    parts: Parts
+    gate: Gate
+    round: int
+    max_staleness: int
+    plan: Callable[[str, int], Plan]
+    """What a hospital was asked in a round."""
+    like: Tensors
+    """What an update must look like."""
+    control_like: Tensors
+    """What the change of a control variate must look like."""
+    privacy_state: Facts
+    tallies: dict[int, Tally] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
+    factors: dict[str, float] = field(default_factory=dict)
+    norms: dict[str, float] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
+    bytes_up: dict[str, int] = field(default_factory=dict)
+    refused: list[Refusal] = field(default_factory=list)
+
+    def take(self, answer: Answer) -> None:
+        """One answer; what is wrong with it becomes a refusal."""
+        try:
+            code = answer.code or self._take(answer)
+        except StrategyError as error:
+            log.warning("round %d: the answer of hospital %s is not used: %s", self.round, answer.hospital, error)
+            code = error.code
+        if code:
+            self.refused.append(Refusal(answer.hospital, answer.round, code))
+
+    def drop_outliers(self) -> None:
+        """Leave out the sums of updates far larger than the others."""
+        sizes = {name: gate.size(length, self.reports[name].steps) for name, length in self.norms.items()}
+        if self.parts.privacy.counts_refused or not sizes:
+            return
+        for size_class in [key for key in self.tallies if not self.gate.passes(key, sizes)]:
+            for hospital in self.tallies.pop(size_class).members:
+                self.refused.append(Refusal(hospital, self.reports.pop(hospital).round, "norm-outlier"))
+
+    def combine(self) -> tuple[Combined, Tensors]:
+        """The combined update and the mean change of the control variate. Raises NoWeight where all weights are zero."""
+        first, *others = (self.tallies[key] for key in sorted(self.tallies))
+        for other in others:
+            first.deltas.merge(other.deltas)
+            first.controls.merge(other.controls)
+        return first.deltas.combine(), first.controls.combine().delta if self.control_like else {}
+
+    def _take(self, answer: Answer) -> str:
+        message, hospital = answer.message, answer.hospital
+        if message is None:
+            return "no-answer"
+        if code := records.declined(message):
+            return code
+        if self.round - answer.round > self.max_staleness:
+            return "late"
+        report = records.read_report(message)
+        if code := gate.mismatch(report, self.plan(hospital, answer.round)):
+            return code
+        if hospital in self.reports:
+            return "answered-twice"
+        factor = self.parts.privacy.factor(self.parts.weighting.factor(report, self.round))
+        self.bytes_up[hospital] = records.tensor_nbytes(message)
+        if not (code := self._add(message, report, factor)):
+            self._note(report, factor)
+        elif self.parts.privacy.counts_refused:
+            self._tally(0).deltas.add(hospital, {}, factor)
+            self._note(report, factor)
+        return code
+
+    def _add(self, message: "Message", report: Report, factor: float) -> str:
+        """Add an update to the sum of its size class; a code where it may not be added."""
+        try:
+            encoded, control = records.read_update(message)
+            delta = self.parts.wire.decode(self.parts.exchange.unseal(encoded), self.like)
+        except StrategyError as error:
+            return error.code
+        length, code = self._measured(delta, control)
+        if code:
+            return code
+        is_compared = not self.parts.privacy.counts_refused
+        tally = self._tally(self.gate.size_class(length, report.steps) if is_compared else 0)
+        tally.deltas.add(report.hospital, self.parts.privacy.bound(delta, self.privacy_state), factor)
+        tally.controls.add(report.hospital, control, factor)
+        tally.members.append(report.hospital)
+        self.norms[report.hospital] = length
+        return ""
+
+    def _measured(self, delta: Tensors, control: Tensors) -> tuple[float, str]:
+        """The update's L2 norm, and a code where its tensors are of no use."""
+        if code := gate.misshaped(delta, self.like) or gate.misshaped(control, self.control_like):
+            return math.nan, code
+        length = norm(delta)
+        return length, gate.unusable(length) or ("" if math.isfinite(norm(control)) else "not-finite")
+
+    def _note(self, report: Report, factor: float) -> None:
+        self.reports[report.hospital] = report
+        self.factors[report.hospital] = factor
+        if report.round < self.round:
+            self.late[report.hospital] = self.round - report.round
+
+    def _tally(self, size_class: int) -> Tally:
+        if size_class not in self.tallies:
+            self.tallies[size_class] = Tally(self.parts.aggregate.begin(self.like), Mean().begin(self.control_like))
+        return self.tallies[size_class]
