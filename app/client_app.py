@@ -30,21 +30,23 @@ def hello(message: Message, context: Context) -> Message:
 
 
 def _train(message: Message, context: Context) -> Message:
-    from app.site import work
+    from app.site.place import visit
+    from app.site.work import train as train_at
     from strategies import records
 
-    plan, received = records.read_plan(message), records.read_model(message)
-    with work.visit(context, plan) as place:
-        return records.reply(message, *work.train(place, plan, received))
+    plan, received, control = records.read_plan(message), records.read_model(message), records.read_control(message)
+    with visit(context, plan) as place:
+        return records.reply(message, *train_at(place, plan, received, control))
 
 
 def _evaluate(message: Message, context: Context) -> Message:
-    from app.site import work
+    from app.site.place import visit
+    from app.site.work import evaluate as evaluate_at
     from strategies import records
 
     plan, received = records.read_plan(message), records.read_model(message)
-    with work.visit(context, plan) as place:
-        return records.scores(message, *work.evaluate(place, plan, received))
+    with visit(context, plan) as place:
+        return records.scores(message, *evaluate_at(place, plan, received))
 
 
 def _hello(message: Message, context: Context) -> Message:

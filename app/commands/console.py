@@ -126,6 +126,9 @@ def remarks(summary: Mapping[str, Any]) -> list[str]:
         said.append("not private: no noise was added, and no ε is claimed")
     for name, figures in summary.get("models", {}).items():
         said.append(f"the model of {name} alone, on the pooled test: AUC {_auc(figures)}")
+    for name, row in summary["hospitals"].items():
+        if "own_model" in row:
+            said.append(f"the model that {name} keeps for itself, on its own test: AUC {_auc(row['own_model'])}")
     if baseline := summary.get("baseline"):
         said.append(f"baseline {baseline['name']}: AUC {baseline['auc']:.3f}")
     if summary["stopped"] != "rounds":

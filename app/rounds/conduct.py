@@ -77,7 +77,6 @@ def _course(strategy: Federated, run: Run, leg: Leg) -> Course:
     # From the seed alone, so that server and hospitals start from the same.
     model = build(config["model"])
     init(model, run.seed)
-    tensors, kinds = get_tensors(model), tensor_kinds(model)
     kept = load_state(run.folder.checkpoint(leg.name))
     run.folder.forget_after(leg.name, kept.round if kept else 0)
     return Course(
@@ -86,9 +85,9 @@ def _course(strategy: Federated, run: Run, leg: Leg) -> Course:
         quorum=min(config["quorum"], len(leg.train)),
         deadline_s=config["deadline_s"],
         wait_s=config["wait_s"],
-        initial=kept or ServerState(round=0, model={name: tensors[name] for name in strategy.sharing.shared(kinds)}),
+        initial=kept or ServerState(round=0, model=get_tensors(model)),
         after_round=_after_round(run, leg),
-        kinds=kinds,
+        kinds=tensor_kinds(model),
     )
 
 

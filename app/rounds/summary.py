@@ -118,6 +118,7 @@ def _hospital(name: str, folder: RunFolder, outcomes: Sequence[Outcome]) -> dict
         "test_patients": sum(answer["report"]["test_patients"] for answer in own) if own else None,
         "train_samples": report.get("train_samples"),
         **_interval(own),
+        **_own_model(own),
         "privacy": None,
         **_paid(name, folder, answers),
         "refused": _refusals(name, folder, outcomes),
@@ -183,11 +184,17 @@ def _figures(answers: Sequence[Answer], threshold: float) -> dict[str, Any]:
     return {**_interval(answers), "accuracy": at.accuracy, "sensitivity": at.sensitivity, "specificity": at.specificity}
 
 
-def _interval(answers: Sequence[Answer]) -> dict[str, float | None]:
+def _own_model(answers: Sequence[Answer]) -> dict[str, Any]:
+    """The AUC of the model that a hospital keeps for itself beside the global one, where it has one."""
+    having = [answer for answer in answers if "own_test" in answer["scores"]]
+    return {"own_model": _interval(having, prefix="own_")} if having else {}
+
+
+def _interval(answers: Sequence[Answer], prefix: str = "") -> dict[str, float | None]:
     if not answers:
         return {"auc": None, "auc_low": None, "auc_high": None}
-    auc = classification.auc(_sum([answer["scores"]["test"] for answer in answers]))
-    replicates = _sum([answer["scores"]["replicates"] for answer in answers])
+    auc = classification.auc(_sum([answer["scores"][f"{prefix}test"] for answer in answers]))
+    replicates = _sum([answer["scores"][f"{prefix}replicates"] for answer in answers])
     low, high = classification.interval([classification.auc(replicate) for replicate in replicates])
     return {"auc": auc, "auc_low": low if auc is not None else None, "auc_high": high if auc is not None else None}
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load_file
 
 from app.commands.errors import RunFailed
-from app.config import build, compose, from_line
+from app.config import CONF, build, compose, from_line
 from app.fingerprint import code_hash
 from app.rounds.checkpoint import load_state
 from app.site.directory import open_site
@@ -17,6 +17,7 @@ from app.site.site import divide
 from app.training.fit import fit
 from models.parameters import get_tensors, set_tensors
 from models.resnet3d import init
+from tests.federation.conftest import SMALL
 
 CONTRACT = {
     "schema", "status", "stopped", "engine", "seed", "rounds", "seconds", "threshold", "pooled", "hospitals",
@@ -137,6 +138,42 @@ def test_every_weighting_runs_and_its_weights_add_up(run, weighting):
     assert sum(line["weights"].values()) == pytest.approx(1.0)
 
 
+PRESETS = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml") if path.stem != "base")
+
+
+NEEDS = {
+    "partial": ["strategy.sharing.layers=[fc,layer4]"],
+    # Three hospitals withstand nobody: n ≥ 2f + 3.
+    "krum": ["strategy.aggregate.byzantine=0"],
+    "multikrum": ["strategy.aggregate.byzantine=0", "strategy.aggregate.chosen=2"],
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_runs(run, preset):
+    folder, summary = run(f"strategy={preset}", *NEEDS.get(preset, []))
+    assert summary["status"] == "completed"
+    assert summary["rounds"] == 2
+    assert len(folder.lines()[-1]["reports"]) == 3
+    assert all(np.isfinite(tensor).all() for tensor in models_of(folder).values())
+
+
+def test_norms_stay_home_under_fedbn(run):
+    folder, _ = run("strategy=fedbn")
+    whole, _ = run("strategy=fedavg", name="whole")
+    norms = {name for name in models_of(folder) if ".bn" in name or name.startswith("bn")}
+    start = get_tensors(build(compose([*SMALL[:1], "model=tiny", "model.widths=[8,8,16,16]"])["model"]))
+    assert norms
+    assert all(np.array_equal(models_of(folder)[name], start[name]) for name in norms)
+    up = lambda f: sum(f.lines()[-1]["bytes_up"].values())  # noqa: E731 - a name for the comparison
+    assert up(folder) < up(whole)
+
+
+def test_ditto_gives_each_hospital_a_model_of_its_own(run):
+    _, summary = run("strategy=ditto")
+    assert all(row["own_model"]["auc"] is not None for row in summary["hospitals"].values())
+
+
 def test_resume_ends_where_the_undisturbed_run_ends(run, tmp_path):
     from app.commands import console, launch
 
@@ -155,12 +192,12 @@ def test_resume_ends_where_the_undisturbed_run_ends(run, tmp_path):
 
 
 def test_a_hospital_with_other_code_is_left_out_by_name(run, monkeypatch):
-    from app.site import work
+    from app.site import place
 
-    real = work._check_fingerprint
+    real = place.check_fingerprint
     other = {"SIEMENS"}
     monkeypatch.setattr(
-        work, "_check_fingerprint", lambda plan, config: real(
+        place, "check_fingerprint", lambda plan, config: real(
             replace(plan, code="feedfeedfeedfeed") if plan.hospital in other else plan, config
         )
     )  # fmt: skip

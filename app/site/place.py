@@ -1,0 +1,106 @@
+"""A hospital opened for a run: settings, patients divided, memory. Opened once a process, then remembered."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from flwr.app import Context
+
+from app.config import Config, build, compose, from_line
+from app.fingerprint import code_hash, config_hash
+from app.rounds.legs import CENTRAL
+from app.site.directory import open_site
+from app.site.memory import Memory
+from app.site.shield import Declined, logbook
+from app.site.site import Parts, Site, divide
+from data.dataset import Crops, joined
+from strategies import Federated
+from strategies.types import Plan
+
+
+@dataclass(frozen=True)
+class Place:
+    """One site, or in central mode all of them as one."""
+
+    config: Config
+    name: str
+    sites: tuple[Site, ...]
+    parts: Parts
+
+    @property
+    def patients(self) -> int:
+        """All patients, whatever they are for."""
+        return sum(len(set(crops.patients)) for crops in (self.parts.train, self.parts.validation, self.parts.test))
+
+    @property
+    def strategy(self) -> Federated:
+        """The run's nine parts, as this hospital builds them."""
+        return _strategy(json.dumps(self.config["strategy"], sort_keys=True))
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads of training and scoring."""
+        threads: int | None = self.config["training"]["threads"]
+        return threads
+
+    def memory(self, plan: Plan) -> Memory:
+        """What this hospital remembers of the plan's leg."""
+        return Memory(self.sites[0].state_dir / "runs" / plan.run / (plan.leg or "all") / self.name)
+
+
+@contextlib.contextmanager
+def visit(context: Context, plan: Plan) -> Iterator[Place]:
+    """Open the hospital that the plan names, if this node may play it and runs what the server runs.
+
+    Raises:
+        Declined: other code or another configuration than the server's.
+        ConfigError, DataError: the hospital cannot be opened. Its own log has the words.
+    """
+    overrides = str(context.run_config.get("overrides", ""))
+    check_fingerprint(plan, _composed(overrides))
+    place = _open(overrides, plan.hospital, plan.fold, plan.seed, str(context.node_config.get("site", "")))
+    with logbook(place.name, place.sites[0].state_dir):
+        yield place
+
+
+def check_fingerprint(plan: Plan, config: Config) -> None:
+    """Refuse a plan of other code or another configuration, naming both hashes."""
+    ours = (code_hash(), config_hash(config))
+    for what, theirs, own in zip(("code", "configuration"), (plan.code, plan.config), ours, strict=True):
+        if theirs != own:
+            raise Declined(f"other-{what}-{own}", f"the server runs {what} {theirs}, this hospital {own}")
+
+
+@lru_cache(maxsize=8)
+def _composed(overrides: str) -> Config:
+    return compose(from_line(overrides))
+
+
+@lru_cache(maxsize=8)
+def _strategy(settings: str) -> Federated:
+    made: Federated = build(json.loads(settings))
+    return made
+
+
+@lru_cache(maxsize=64)
+def _open(overrides: str, name: str, fold: int, seed: int, site_file: str) -> Place:
+    config = _composed(overrides)
+    members = tuple(config["federation"]["hospitals"]) if name == CENTRAL else (name,)
+    opened = [_opened(overrides, member, site_file) for member in members]
+    parts = [divide(crops, config["split"], fold=fold, seed=seed) for _, crops in opened]
+    pooled = Parts(
+        train=joined([part.train for part in parts]),
+        validation=joined([part.validation for part in parts]),
+        test=joined([part.test for part in parts]),
+    )
+    return Place(config, name, tuple(site for site, _ in opened), pooled)
+
+
+@lru_cache(maxsize=64)
+def _opened(overrides: str, name: str, site_file: str) -> tuple[Site, Crops]:
+    """Headers, labels and the memory maps of the cache."""
+    config = _composed(overrides)
+    site = open_site(config, name, site_file=site_file)
+    return site, site.crops(config)
