@@ -82,7 +82,7 @@ class Intake:
                 self.refused.append(Refusal(hospital, self.reports.pop(hospital).round, "norm-outlier"))
 
     def combine(self) -> tuple[Combined, Tensors]:
-        """The combined update and the mean change of the control variate. Raises NoWeight where all weights are zero."""
+        """The combined update, and the mean change of the control variate. Raises NoWeight for weights all zero."""
         first, *others = (self.tallies[key] for key in sorted(self.tallies))
         for other in others:
             first.deltas.merge(other.deltas)

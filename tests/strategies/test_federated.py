@@ -18,6 +18,7 @@ from strategies.local.scaffold import Scaffold
 from strategies.privacy.none import NoPrivacy
 from strategies.selection import Uniform
 from strategies.server_opt import Adaptive, Sgd
+from strategies.sharing import FedBN
 from strategies.types import Evaluation, Refusal, Stop
 from strategies.weighting import Equal, Quality, Recency
 from strategies.wire.int8 import Int8
@@ -549,6 +550,21 @@ def test_a_batch_norms_statistics_move_by_their_mean_whatever_the_server_optimis
     assert state.model["variance"] == 0.5
     assert state.model["w"] != 1
     assert set(state.server_opt["v"]) == {"w"}
+
+
+def test_a_hospital_gets_the_whole_model_once_and_then_only_what_travels():
+    kinds = {"w": "conv", "n": "norm", "seen": "counter"}
+    model = {"w": np.float32([1, 2]), "n": np.float32([1]), "seen": np.int64(0)}
+    a = Hospital({"w": np.float32([1, 1])})
+
+    def forgetful(message):
+        return a(message) if records.read_plan(message).round != 3 else None
+
+    state, *_ = run({"A": forgetful}, federated(sharing=FedBN()), model=model, kinds=kinds, rounds=5, deadline_s=0.05)
+    # after a round without an answer nobody knows what the hospital still has
+    assert [set(got) for got in a.models] == [set(model), {"w"}, set(model), {"w"}]
+    np.testing.assert_allclose(state.model["w"], [5, 6])
+    assert (state.model["n"][0], state.model["seen"]) == (1, 0)
 
 
 def test_only_selected_hospitals_are_asked():

@@ -14,8 +14,8 @@ from app.config import build, compose
 from models.norm import tensor_kinds
 from models.parameters import get_tensors, set_tensors
 from strategies import records
-from strategies.hospital import leaving, to_load
 from strategies.parts import NAMES
+from strategies.tensors import difference
 from strategies.types import Report
 from tests.strategies.fakes import FakeGrid, course
 
@@ -45,7 +45,7 @@ def net():
 
 
 class Trainee:
-    """A hospital that really trains, by the hospital's half of the strategy, and keeps what is its own."""
+    """A hospital that really trains, as the application does, and keeps what does not travel."""
 
     def __init__(self, strategy, number):
         rng = np.random.default_rng(number)
@@ -59,7 +59,7 @@ class Trainee:
         local = self.strategy.local.at(plan)
         model = net()
         kinds = tensor_kinds(model)
-        set_tensors(model, {**get_tensors(model), **to_load(self.strategy, kinds, received, self.kept)})
+        set_tensors(model, {**get_tensors(model), **received, **self.kept.get("home", {})})
         trained = set(self.strategy.sharing.trained(kinds))
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in trained)
@@ -72,20 +72,15 @@ class Trainee:
             local.correct(model, state)
             optimiser.step()
         learned = local.finish(model, state, steps=self.steps, lr=0.05)
-        after = get_tensors(model)
-        out = leaving(self.strategy, kinds, received=received, trained=after, learned=learned, kept=self.kept)
-        self.kept = out.kept
+        after, shared = get_tensors(model), self.strategy.sharing.shared(kinds)
+        delta = difference(after, received, shared)
+        encoded, residual = self.strategy.wire.encode(delta, self.kept.get("residual", {}))
+        home = {name: tensor for name, tensor in after.items() if name not in shared}
+        self.kept = {"home": home, "local": learned.kept, "residual": residual}
         report = Report(
             plan.hospital, plan.round, 8, 8, steps=self.steps, loss=loss.item(), score=0.8, data_age_months=1.0
         )
-        return records.reply(message, out.encoded, report, out.control)
-
-
-def loss_of(tensors, hospital):
-    model = net()
-    set_tensors(model, {**get_tensors(model), **tensors})
-    with torch.no_grad():
-        return nn.functional.binary_cross_entropy_with_logits(model(hospital.x), hospital.y).item()
+        return records.reply(message, self.strategy.exchange.seal(encoded), report, learned.control)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
