@@ -268,6 +268,15 @@ def test_an_anchor_that_was_edited_is_refused(used):
     refused("budget-tampered", reserve, used, round=4)
 
 
+def test_an_anchor_that_is_no_anchor_is_refused(used):
+    path = Path(f"{used.key_path}.anchor")
+    path.write_text("[]\n")
+    refused("budget-tampered", reserve, used, round=4)
+    for left in (used.key_path, path_of(used)):
+        left.unlink()
+    refused("budget-tampered", reserve, used, round=4)
+
+
 def test_a_ledger_of_another_hospital_is_refused(used):
     south = Budget(used.state_dir, used.key_path, "south")
     assert "'north'" in refused("budget-foreign", reserve, south)

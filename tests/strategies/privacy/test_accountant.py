@@ -138,6 +138,19 @@ def test_a_budget_that_is_no_positive_number_is_refused(target):
         gaussian_noise(target, DELTA, 1)
 
 
+def test_a_filter_needs_an_order_above_one_and_noise_a_release():
+    with pytest.raises(PartError, match="order"):
+        RdpFilter(1, DELTA)
+    with pytest.raises(PartError, match="releases"):
+        gaussian_noise(1.0, DELTA, 0)
+
+
+def test_a_huge_budget_needs_little_noise():
+    noise = calibrate(40.0, DELTA, lambda z: [site(z)])
+    assert noise == pytest.approx(gaussian_noise(40.0, DELTA, 1), rel=1e-3)
+    assert noise < 0.25
+
+
 @pytest.mark.parametrize("told", [epsilon, epsilon_rdp])
 def test_nothing_costs_nothing(told):
     assert told([], DELTA) == 0.0

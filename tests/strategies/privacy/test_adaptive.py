@@ -80,10 +80,10 @@ def test_one_hospitals_update_set_to_zero_moves_the_count_by_a_half(norm):
 
 
 def test_the_noise_of_the_count_has_the_stated_deviation():
-    # C after one round tells the noised share; nobody's norm counts
-    draws = [math.log(run(part(rate=1.0), [0.0] * 200, 1)[0]) for _ in range(3000)]
+    # C after one round tells the noised share of the two that replied; neither norm counts
+    draws = [math.log(run(part(rate=1.0), [0.0] * 2, 1)[0]) for _ in range(3000)]
     # relative standard error 1/√6000 = 1.3 %: five of them
-    assert float(np.std(draws)) == pytest.approx(part().count_noise / 200, rel=0.065)
+    assert float(np.std(draws)) == pytest.approx(part().count_noise / 2, rel=0.065)
 
 
 @pytest.mark.parametrize(("hospitals", "noise"), [(3, 1.0), (10, 1.0), (40, 4.0)])

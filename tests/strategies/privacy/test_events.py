@@ -71,3 +71,9 @@ def test_an_event_that_lacks_a_fact_is_refused():
     del plain["sample_rate"]
     with pytest.raises(UnknownEventError, match="sample_rate"):
         from_json(plain)
+
+
+@pytest.mark.parametrize("noise", [-1.0, float("inf"), float("nan")])
+def test_a_formula_s_noise_is_a_number_of_its_own(noise):
+    with pytest.raises(ValueError, match="noise_multiplier"):
+        replace(EVENTS[3], noise_multiplier=noise)
