@@ -109,3 +109,17 @@ def test_a_formula_in_circulation_runs_and_tells_what_it_did():
     event = from_json(facts.privacy)
     assert change.std() == pytest.approx(2.5, rel=0.02)
     assert event.noise_multiplier == pytest.approx(2.5 / (CLIP * 530 / 808))
+
+
+def test_a_zero_update_changes_neither_the_quorum_nor_who_is_asked_next():
+    # Under the neighbour a hospital's update is zero in every round; whatever else that changed would tell.
+    hospitals = updates(GE=0.0)
+    roster = {name: node for node, name in enumerate(hospitals, start=10)}
+    grid = FakeGrid({roster[name]: hospital for name, hospital in hospitals.items()})
+    facts = []
+    model = {"w": np.zeros(COORDINATES, np.float32)}
+    federated(privacy=Site(noise_multiplier=1.0, clip=CLIP)).run(
+        grid, course(roster, model, after_round=lambda state, fact: facts.append(fact), rounds=6, quorum=4)
+    )
+    assert [fact.failed for fact in facts] == [""] * 6
+    assert [set(fact.asked) for fact in facts] == [set(SIZES)] * 6
