@@ -6,19 +6,35 @@
     │  ├─ EmptySource              there, but holds nothing to train on
     │  ├─ BadTable                 a CSV whose columns or values cannot be used
     │  ├─ BadArchive               an .npz without its keys, or whose arrays do not fit together
+    │  ├─ BadReading               a reader's XML that cannot be used
     │  └─ UnknownScan              a label, or a caller, names a scan that is not there
     ├─ ScanError                   one scan
-    │  ├─ UnreadableScan           truncated, not what its name says, undecodable
-    │  ├─ MissingHeader            a tag without which voxels have no place or no unit
-    │  ├─ WrongModality            not CT
+    │  ├─ UnreadableScan           not what its name says, or damaged
+    │  │  ├─ EmptyFile             zero bytes
+    │  │  ├─ TruncatedScan         ends before its voxels do
+    │  │  ├─ ChangedFile           is not what it was when headers were read
+    │  │  └─ UndecodableScan       in a transfer syntax that nothing here decodes, or damaged inside it
+    │  ├─ MissingHeader            a tag without which voxels have no owner, no place or no unit
+    │  │  ├─ MissingSeries, MissingPatient, MissingModality
+    │  │  ├─ MissingSpacing, MissingPosition
+    │  │  └─ MissingRescale
+    │  ├─ ContradictoryPatients    one series, several PatientIDs
+    │  ├─ LossyImage               compressed with loss, and the hospital did not say that it may be
     │  ├─ BadVoxels                NaN, infinite, or not Hounsfield units in 16 bits
+    │  ├─ NotAScan                 is in every export and never a scan: left out unless a label names it
+    │  │  ├─ WrongModality         not CT
+    │  │  ├─ Localiser             scout views
+    │  │  ├─ SecondaryCapture      screenshots
+    │  │  ├─ ExamSummary           dose and protocol pages drawn as images
+    │  │  ├─ DerivedImage          reformatted, averaged, projected from other images
+    │  │  └─ ReportObject          structured reports, dose reports, documents
     │  └─ NotAVolume               its slices do not form a box
     │     ├─ TooFewSlices
     │     ├─ MissingSlice
     │     ├─ UnevenSteps
     │     ├─ DuplicatePosition
     │     ├─ MixedSlices           sizes, orientations or pixel spacings differ
-    │     ├─ TiltedStack           slices are shifted against each other (gantry tilt)
+    │     ├─ TiltedStack           slices are shifted against each other, not as a tilted gantry shifts them
     │     └─ BrokenGeometry        directions or spacings that are no geometry at all
     ├─ PlaceError                  a place in a scan
     │  ├─ OutsideScan
@@ -60,6 +76,10 @@ class BadArchive(SourceError):
     code = "bad-archive"
 
 
+class BadReading(SourceError):
+    code = "bad-reading"
+
+
 class UnknownScan(SourceError):
     code = "unknown-scan"
 
@@ -72,16 +92,88 @@ class UnreadableScan(ScanError):
     code = "unreadable-scan"
 
 
+class EmptyFile(UnreadableScan):
+    code = "empty-file"
+
+
+class TruncatedScan(UnreadableScan):
+    code = "truncated-scan"
+
+
+class ChangedFile(UnreadableScan):
+    code = "changed-file"
+
+
+class UndecodableScan(UnreadableScan):
+    code = "undecodable-scan"
+
+
 class MissingHeader(ScanError):
     code = "missing-header"
 
 
-class WrongModality(ScanError):
-    code = "wrong-modality"
+class MissingSeries(MissingHeader):
+    code = "missing-series"
+
+
+class MissingPatient(MissingHeader):
+    code = "missing-patient"
+
+
+class MissingModality(MissingHeader):
+    code = "missing-modality"
+
+
+class MissingSpacing(MissingHeader):
+    code = "missing-spacing"
+
+
+class MissingPosition(MissingHeader):
+    code = "missing-position"
+
+
+class MissingRescale(MissingHeader):
+    code = "missing-rescale"
+
+
+class ContradictoryPatients(ScanError):
+    code = "contradictory-patients"
+
+
+class LossyImage(ScanError):
+    code = "lossy-image"
 
 
 class BadVoxels(ScanError):
     code = "bad-voxels"
+
+
+class NotAScan(ScanError):
+    code = "not-a-scan"
+
+
+class WrongModality(NotAScan):
+    code = "wrong-modality"
+
+
+class Localiser(NotAScan):
+    code = "localiser"
+
+
+class SecondaryCapture(NotAScan):
+    code = "secondary-capture"
+
+
+class ExamSummary(NotAScan):
+    code = "exam-summary"
+
+
+class DerivedImage(NotAScan):
+    code = "derived-image"
+
+
+class ReportObject(NotAScan):
+    code = "report-object"
 
 
 class NotAVolume(ScanError):
