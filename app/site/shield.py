@@ -9,6 +9,7 @@ from pathlib import Path
 from flwr.app import Context, Message
 
 from app.config import ConfigError
+from app.site.budget import BudgetError
 from data.errors import DataError
 from strategies import records
 
@@ -43,7 +44,7 @@ def shielded(handler: Handler) -> Handler:
 
 def code_of(error: Exception) -> str:
     """A stable, public word for what went wrong."""
-    if isinstance(error, Declined | DataError):
+    if isinstance(error, Declined | DataError | BudgetError):
         return error.code
     if isinstance(error, ConfigError):
         return "configuration"
