@@ -167,7 +167,9 @@ class Round:
             return self._failed()
         combined, control_change = self.intake.combine()
         factors = {hospital: self.intake.factors[hospital] for hospital in combined.weights}
-        delta, privacy_state, privacy_facts = self.parts.privacy.release(combined.delta, factors, self.privacy_state)
+        delta, privacy_state, privacy_facts = self.parts.privacy.release(
+            combined.delta, factors, self.privacy_state, self.intake.norms
+        )
         moments, model = self._applied(delta)
         state = ServerState(
             round=self.number,

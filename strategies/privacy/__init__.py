@@ -33,9 +33,12 @@ class Privacy(Protocol):
     def factor(self, factor: float) -> float:
         """A raw weighting factor, capped."""
 
-    def release(self, mean: Tensors, factors: Mapping[str, float], state: Facts) -> tuple[Tensors, Facts, Facts]:
+    def release(
+        self, mean: Tensors, factors: Mapping[str, float], state: Facts, norms: Mapping[str, float]
+    ) -> tuple[Tensors, Facts, Facts]:
         """What is applied instead of the weighted mean Σ f·Δ / Σ f.
 
-        `factors` are the raw factors of those who replied, refused ones included where `counts_refused`.
+        `factors` are the raw factors of those who replied, refused ones included where `counts_refused`; `norms` the L2
+        norms of the updates that were not refused, before clipping.
         Returns the released update, the next state, and the facts of this release for the journal.
         """

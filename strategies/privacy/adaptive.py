@@ -85,7 +85,6 @@ class SiteAdaptive:
     def release(
         self, mean: Tensors, factors: Mapping[str, float], state: Facts, norms: Mapping[str, float]
     ) -> tuple[Tensors, Facts, Facts]:
-        """As every part; `norms` are the updates' L2 norms before clipping, of those that were not refused."""
         generator, after = open_generator(self.fixed_seed, state)
         clip, weights = self._clip(state), normalised(factors)
         sd = self.sum_noise_multiplier * clip * max(weights.values())

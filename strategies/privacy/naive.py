@@ -46,7 +46,9 @@ class NaiveMeanNoise:
     def noise_sd(self, factors: Mapping[str, float]) -> float:
         return 1.0 / (len(factors) * MEAN_NOISE_DIVISOR)
 
-    def release(self, mean: Tensors, factors: Mapping[str, float], state: Facts) -> tuple[Tensors, Facts, Facts]:
+    def release(
+        self, mean: Tensors, factors: Mapping[str, float], state: Facts, norms: Mapping[str, float]
+    ) -> tuple[Tensors, Facts, Facts]:
         return _release(self, "mean-noise", mean, factors, state)
 
 
@@ -75,7 +77,9 @@ class NaiveLaplaceScale:
     def noise_sd(self, factors: Mapping[str, float]) -> float:
         return _largest(factors) * (1.0 if self.clip is None else self.clip) / self.claimed_epsilon
 
-    def release(self, mean: Tensors, factors: Mapping[str, float], state: Facts) -> tuple[Tensors, Facts, Facts]:
+    def release(
+        self, mean: Tensors, factors: Mapping[str, float], state: Facts, norms: Mapping[str, float]
+    ) -> tuple[Tensors, Facts, Facts]:
         return _release(self, "laplace-scale", mean, factors, state)
 
 

@@ -18,5 +18,7 @@ class NoPrivacy:
     def factor(self, factor: float) -> float:
         return factor
 
-    def release(self, mean: Tensors, factors: Mapping[str, float], state: Facts) -> tuple[Tensors, Facts, Facts]:
+    def release(
+        self, mean: Tensors, factors: Mapping[str, float], state: Facts, norms: Mapping[str, float]
+    ) -> tuple[Tensors, Facts, Facts]:
         return mean, state, {}

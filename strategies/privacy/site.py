@@ -61,7 +61,9 @@ class Site:
         """Standard deviation of the noise on the weighted mean when these replied with these raw factors."""
         return self.noise_multiplier * self.clip * max(normalised(factors).values())
 
-    def release(self, mean: Tensors, factors: Mapping[str, float], state: Facts) -> tuple[Tensors, Facts, Facts]:
+    def release(
+        self, mean: Tensors, factors: Mapping[str, float], state: Facts, norms: Mapping[str, float]
+    ) -> tuple[Tensors, Facts, Facts]:
         generator, after = open_generator(self.fixed_seed, state)
         sd = self.noise_sd(factors)
         event = SiteRelease(
@@ -112,7 +114,9 @@ class SiteAddRemove:
         """Standard deviation of the noise on the sum over W: the same whoever replied."""
         return self.noise_multiplier * self.clip * self.weight_cap / self.denominator
 
-    def release(self, mean: Tensors, factors: Mapping[str, float], state: Facts) -> tuple[Tensors, Facts, Facts]:
+    def release(
+        self, mean: Tensors, factors: Mapping[str, float], state: Facts, norms: Mapping[str, float]
+    ) -> tuple[Tensors, Facts, Facts]:
         """Undo the mean's own denominator Σ f, divide by W instead, add the noise."""
         generator, after = open_generator(self.fixed_seed, state)
         rescale = math.fsum(factors.values()) / self.denominator

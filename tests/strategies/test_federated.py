@@ -480,7 +480,7 @@ class Counting(NoPrivacy):
     def factor(self, factor):
         return min(factor, 2.0)
 
-    def release(self, mean, factors, state):
+    def release(self, mean, factors, state, norms):
         count = state.get("count", 0) + 1
         return mean, {"count": count}, {"factors": dict(factors), "count": count}
 

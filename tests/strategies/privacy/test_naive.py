@@ -19,7 +19,7 @@ LIDC = {"GE": 530.0, "SIEMENS": 164.0, "PHILIPS": 59.0, "TOSHIBA": 55.0}
 
 
 def event_of(part, factors):
-    return from_json(part.release({"w": np.zeros(10, np.float32)}, factors, {})[2])
+    return from_json(part.release({"w": np.zeros(10, np.float32)}, factors, {}, {})[2])
 
 
 @pytest.mark.parametrize("claimed", [None, 0.1, 1.0, 50.0])
@@ -65,7 +65,7 @@ def test_without_clipping_there_is_no_guarantee(part):
 @pytest.mark.parametrize("part", [NaiveMeanNoise(1.0, 1.0), NaiveLaplaceScale(0.5, 1.0)])
 def test_the_noise_added_is_the_noise_recorded(part):
     zero = {"w": np.zeros(200_000, np.float32)}
-    released, _, facts = part.release(zero, LIDC, {})
+    released, _, facts = part.release(zero, LIDC, {}, {})
     # relative error of the measured deviation: 1/√400,000 = 0.16 %
     assert float(released["w"].std()) == pytest.approx(from_json(facts).sd, rel=0.01)
     assert np.linalg.norm(part.bound(zero | {"w": zero["w"] + 1}, {})["w"]) == pytest.approx(1.0, rel=1e-4)

@@ -51,7 +51,7 @@ def mean_of(part, deltas, factors):
 
 
 def released(part, deltas, factors):
-    return part.release(*mean_of(part, deltas, factors), {})
+    return part.release(*mean_of(part, deltas, factors), {}, {})
 
 
 def without_noise(part, deltas, factors, monkeypatch):
@@ -183,23 +183,23 @@ def test_add_remove_divides_by_the_public_denominator(monkeypatch):
 
 def test_integers_are_not_released():
     mean = {"w": np.zeros(3, np.float32), "seen": np.asarray(530)}
-    assert set(Site(noise_multiplier=1.0, clip=CLIP).release(mean, EQUAL, {})[0]) == {"w"}
-    assert set(add_remove().release(mean, EQUAL, {})[0]) == {"w"}
+    assert set(Site(noise_multiplier=1.0, clip=CLIP).release(mean, EQUAL, {}, {})[0]) == {"w"}
+    assert set(add_remove().release(mean, EQUAL, {}, {})[0]) == {"w"}
 
 
 def test_two_releases_never_share_noise():
     part, mean = Site(noise_multiplier=1.0, clip=CLIP), {"w": np.zeros(1000, np.float32)}
-    first, state, _ = part.release(mean, EQUAL, {})
-    again, after, _ = part.release(mean, EQUAL, {})
+    first, state, _ = part.release(mean, EQUAL, {}, {})
+    again, after, _ = part.release(mean, EQUAL, {}, {})
     assert not np.isin(first["w"], again["w"]).any()
     assert state == after == {"releases": 1}
 
 
 def test_a_fixed_seed_repeats_each_release_and_claims_no_epsilon():
     part, mean = Site(noise_multiplier=1.0, clip=CLIP, fixed_seed=3), {"w": np.zeros(100, np.float32)}
-    first, state, facts = part.release(mean, EQUAL, {})
-    np.testing.assert_array_equal(part.release(mean, EQUAL, {})[0]["w"], first["w"])
-    assert not np.isin(part.release(mean, EQUAL, state)[0]["w"], first["w"]).any()
+    first, state, facts = part.release(mean, EQUAL, {}, {})
+    np.testing.assert_array_equal(part.release(mean, EQUAL, {}, {})[0]["w"], first["w"])
+    assert not np.isin(part.release(mean, EQUAL, state, {})[0]["w"], first["w"]).any()
     assert from_json(facts).randomness == "fixed seed"
     assert epsilon([from_json(facts)], 1e-5) == math.inf
 

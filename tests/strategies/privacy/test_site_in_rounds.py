@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from strategies.privacy.adaptive import SiteAdaptive
 from strategies.privacy.events import from_json
 from strategies.privacy.naive import NaiveMeanNoise
 from strategies.privacy.site import Site, SiteAddRemove
@@ -123,3 +124,39 @@ def test_a_zero_update_changes_neither_the_quorum_nor_who_is_asked_next():
     )
     assert [fact.failed for fact in facts] == [""] * 6
     assert [set(fact.asked) for fact in facts] == [set(SIZES)] * 6
+
+
+def adaptive_rounds(hospitals, rounds):
+    """Bounds after each round, and the facts of each, with the noise on sum and count far below what is measured."""
+    roster = {name: node for node, name in enumerate(hospitals, start=10)}
+    grid = FakeGrid({roster[name]: hospital for name, hospital in hospitals.items()})
+    bounds, facts = [], []
+
+    def after_round(state, fact):
+        bounds.append(state.facts["privacy"]["clip"])
+        facts.append(fact)
+
+    part = SiteAdaptive(noise_multiplier=1.0, clip=1.0, hospitals=40, rate=0.5)
+    model = {"w": np.zeros(COORDINATES, np.float32)}
+    federated(privacy=part).run(grid, course(roster, model, after_round=after_round, rounds=rounds))
+    return bounds, facts
+
+
+def test_the_bound_follows_the_norms_of_the_round_s_updates():
+    # every norm is 10 and the bound 1: a share of 0 is within, so log C rises by rate · quantile = 0.25 a round; the
+    # count's noise (σ_b = 2 of 40 hospitals) moves it by 0.025
+    long = {"w": np.full(COORDINATES, 10 / math.sqrt(COORDINATES), np.float32)}
+    bounds, facts = adaptive_rounds({f"H{k:02d}": Hospital(long) for k in range(40)}, rounds=3)
+    assert np.diff(np.log([1.0, *bounds])) == pytest.approx([0.25] * 3, abs=5 * 0.025)
+    assert [from_json(fact.privacy).clip for fact in facts] == pytest.approx([1.0, *bounds[:2]])
+    assert list(facts[0].norms.values()) == pytest.approx([10.0] * 40, rel=1e-4)
+
+
+def test_a_refused_update_counts_for_neither_side_of_the_bound():
+    # 20 within, 20 of zeros: b = ½ + (20 · ½) / 40 = 0.75, so log C falls by 0.5 · 0.25 = 0.125
+    short = {"w": np.full(COORDINATES, 0.1 / math.sqrt(COORDINATES), np.float32)}
+    zero = {"w": np.zeros(COORDINATES, np.float32)}
+    hospitals = {f"H{k:02d}": Hospital(zero if k % 2 else short) for k in range(40)}
+    (bound,), (facts,) = adaptive_rounds(hospitals, rounds=1)
+    assert math.log(bound) == pytest.approx(-0.125, abs=5 * 0.025)
+    assert {refusal.code for refusal in facts.refused} == {"zero-update"}
