@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     screen.note(f"{len(grid)} runs in {folder}")
     trials = ranked([_trial(point, folder, number, len(grid), screen) for number, point in enumerate(grid, 1)])
     write_ranking(folder, trials)
-    print(json.dumps(_plain(trials), indent=2)) if args.json else screen.show(_table(trials))
+    print(json.dumps(_plain(trials), indent=2)) if args.json else screen.show(table(trials))
     screen.note(f"ranking: {folder / 'ranking.csv'}")
     return 0 if any(trial.value is not None for trial in trials) else 1
 
@@ -132,17 +132,18 @@ def _plain(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     ]
 
 
-def _table(trials: Sequence[Trial]) -> Any:
+def table(trials: Sequence[Trial]) -> Any:
+    """The ranking as a table for a terminal."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
+    made = Table(box=None, pad_edge=False)
     rows = _plain(trials)
     for name in rows[0]:
         if name != "folder":
-            table.add_column(name, justify="right" if name in ("rank", "value") else "left")
+            made.add_column(name, justify="right" if name in ("rank", "value") else "left")
     for row in rows:
-        table.add_row(*(_cell(value) for name, value in row.items() if name != "folder"))
-    return table
+        made.add_row(*(_cell(value) for name, value in row.items() if name != "folder"))
+    return made
 
 
 def _cell(value: Any) -> str:

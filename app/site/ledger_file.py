@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app.files import replacing
+from app.files import replacing, sync_folder
 from strategies.privacy import chain
 from strategies.privacy.chain import Anchor, Fault, Line
 from strategies.privacy.ledger import Ledger
@@ -255,7 +255,7 @@ def _write_from(path: Path, start: int, text: bytes, *, synced: bool = True) -> 
     finally:
         os.close(handle)
     if is_new:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def _write_key(path: Path, key: bytes) -> None:
@@ -269,15 +269,7 @@ def _write_key(path: Path, key: bytes) -> None:
     finally:
         os.close(handle)
     aside.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(path.parent)
 
 
 def _wait_for(handle: int, path: Path) -> None:
