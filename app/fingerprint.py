@@ -15,7 +15,10 @@ from app.config import CONF, Config
 
 PACKAGES = ("app", "data", "models", "strategies")
 OWN_BUSINESS = ("device", "source", "deadline_s", "wait_s", "replicates", "optimise")
-"""Settings that may differ between a hospital and the server."""
+"""Settings that may differ between a hospital and the server, and before and after a resume."""
+
+SERVER_BUSINESS = ("engine", "schedule", "weights")
+"""Settings that no hospital reads: they may differ between it and the server, not before and after a resume."""
 
 LIBRARIES = ("flwr", "torch", "monai", "numpy", "opacus", "pydicom", "hydra-core", "dp-accounting")
 
@@ -39,6 +42,11 @@ def config_hash(config: Config) -> str:
 
 def shared(config: Config) -> Config:
     """What server and hospitals must agree on."""
+    return {key: value for key, value in binding(config).items() if key not in SERVER_BUSINESS}
+
+
+def binding(config: Config) -> Config:
+    """What a resumed run must agree on with itself before."""
     kept = {key: value for key, value in config.items() if key not in OWN_BUSINESS}
     return kept | {"federation": _shared_federation(config["federation"])}
 

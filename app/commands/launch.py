@@ -176,7 +176,7 @@ class _Watch:
 
 def _try_out(config: Config) -> None:
     """Build every part once, so that what does not fit is refused before a folder or a process exists."""
-    for group in ("model", "training", "augment", "preprocess", "stopping"):
+    for group in ("model", "training", "augment", "preprocess", "stopping", "schedule", "engine"):
         build(config[group])
     if config["federation"]["sites"] is None and not is_cohort(config["source"]):
         partition_of(config)

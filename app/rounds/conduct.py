@@ -79,7 +79,8 @@ def _course(strategy: Federated, run: Run, leg: Leg) -> Course:
     init(model, run.seed)
     kept = load_state(run.folder.checkpoint(leg.name))
     run.folder.forget_after(leg.name, kept.round if kept else 0)
-    return Course(
+    schedule, engine = build(config["schedule"]), build(config["engine"])
+    course = Course(
         plan=_plan(strategy, run, leg),
         roster=_roster(config, leg.train),
         quorum=min(config["quorum"], len(leg.train)),
@@ -87,8 +88,11 @@ def _course(strategy: Federated, run: Run, leg: Leg) -> Course:
         wait_s=config["wait_s"],
         initial=kept or ServerState(round=0, model=get_tensors(model)),
         after_round=_after_round(run, leg),
+        lr_scale=lambda round: schedule.scale(round, rounds=config["rounds"]),
         kinds=tensor_kinds(model),
     )
+    steered: Course = engine.steer(course)
+    return steered
 
 
 def _plan(strategy: Federated, run: Run, leg: Leg) -> Plan:

@@ -18,7 +18,7 @@ from typing import Any
 
 from app.config import Config, ConfigError, compose, from_line, leaves, to_line, to_yaml
 from app.files import append_json, replacing, write_json, write_text
-from app.fingerprint import fingerprint, shared
+from app.fingerprint import binding, fingerprint
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def reopen(path: Path, config: Config) -> RunFolder:
         ConfigError: it is no run folder, or was started with another configuration (names the keys that differ).
     """
     folder = opened(path)
-    before, now = dict(leaves(shared(compose(folder.overrides())))), dict(leaves(shared(config)))
+    before, now = dict(leaves(binding(compose(folder.overrides())))), dict(leaves(binding(config)))
     if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
         raise ConfigError(
             f"{path} was started with other settings ({', '.join(changed[:5])}); resume with the same, or start anew"

@@ -17,15 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from app.addresses import derive
+from app.addresses import Address, derive
 from app.config import build
-from app.metrics import baselines, classification
+from app.metrics import baselines, classification, released
+from app.privacy.terms import Terms
 from app.site.place import Place
 from app.site.shield import Declined
 from app.tensor_files import Groups
 from app.training import device as devices
 from app.training import score
 from app.training.fit import Fit, Training, fit
+from app.training.private_fit import private_fit
 from data.dataset import Crops
 from models.norm import tensor_kinds
 from models.parameters import get_tensors, set_tensors
@@ -73,7 +75,11 @@ def train(place: Place, plan: Plan, received: Tensors, control: Tensors) -> tupl
     personal = {name: tensor for name, tensor in trained.items() if name not in set(work.shared)}
     groups = {"residual": residual, "kept": done.learned.kept, "personal": personal, "own": own}
     place.memory(plan).keep(plan.round, groups)
-    return encoded, _report(work, done, histogram, time.perf_counter() - started), done.learned.control
+    return (
+        place.strategy.exchange.seal(encoded),
+        _report(work, done, histogram, time.perf_counter() - started),
+        done.learned.control,
+    )
 
 
 def evaluate(place: Place, plan: Plan, received: Tensors) -> tuple[dict[str, Any], Tensors]:
@@ -82,6 +88,8 @@ def evaluate(place: Place, plan: Plan, received: Tensors) -> tuple[dict[str, Any
     Returns:
         Plain facts, and count arrays: validation, test (2, BINS); replicates (R, 2, BINS); own_test, own_replicates.
     """
+    if place.terms is not None:
+        return _evaluate_privately(place, plan, received, place.terms)
     work = _begin(place, plan, received, plan.round + 1)
     test = place.parts.test
     scores: Tensors = {"validation": _histogram(work, work.model, place.parts.validation), **_tested(work, work.model)}
@@ -90,7 +98,34 @@ def evaluate(place: Place, plan: Plan, received: Tensors) -> tuple[dict[str, Any
         scores |= {f"own_{name}": counts for name, counts in _tested(work, work.model).items()}
     if place.config["baseline"]:
         scores["baseline"] = classification.histogram(baselines.scores(place.config["baseline"], test), test.labels)
-    facts: dict[str, Any] = {
+    return _scored_facts(work), scores
+
+
+def _evaluate_privately(place: Place, plan: Plan, received: Tensors, terms: Terms) -> tuple[dict[str, Any], Tensors]:
+    """As `evaluate`, as one release: noised histograms, and facts that are public anyway.
+
+    Returns:
+        Plain facts with `noise_sd`; validation, test (2, bins), noised.
+    """
+    work = _begin(place, plan, received, plan.round + 1)
+    generator = terms.part.randomness.open(plan.run, plan.leg, place.name, plan.round, "scores")
+    scores: Tensors = {}
+    for name, crops in (("validation", place.parts.validation), ("test", place.parts.test)):
+        logits = score.logits(work.model, crops, device=work.device, threads=place.threads)
+        units = crops.patients if terms.part.unit == "patient" else tuple(map(str, range(len(crops))))
+        counts = released.coarse(logits, crops.labels, units, terms.bins)
+        scores[name] = counts + terms.score_noise * generator.normals(counts.size).reshape(counts.shape)
+    facts = {name: value for name, value in _scored_facts(work).items() if name not in SENSITIVE_FACTS}
+    return {**facts, "noise_sd": terms.score_noise}, scores
+
+
+SENSITIVE_FACTS = ("test_samples", "train_samples")
+"""How many crops patients have. How many patients there are is public."""
+
+
+def _scored_facts(work: Work) -> dict[str, Any]:
+    place, plan, test = work.place, work.plan, work.place.parts.test
+    return {
         "hospital": place.name,
         "round": plan.round,
         "patients": place.patients,
@@ -99,7 +134,6 @@ def evaluate(place: Place, plan: Plan, received: Tensors) -> tuple[dict[str, Any
         "train_samples": len(place.parts.train),
         "device": devices.describe(work.device),
     }
-    return facts, scores
 
 
 def _begin(place: Place, plan: Plan, received: Tensors, before_round: int) -> Work:
@@ -118,18 +152,26 @@ def _freeze(work: Work) -> None:
 
 
 def _fit(work: Work, model: nn.Module, local: Local, control: Tensors, memory: str, address: tuple[str, ...]) -> Fit:
-    place, plan = work.place, work.plan
+    place, plan, terms = work.place, work.plan, work.place.terms
     settings: Training = build(place.config["training"])
-    return fit(
+    common: dict[str, Any] = {
+        "training": replace(settings, lr=settings.lr * plan.lr_scale),
+        "local": local,
+        "augment": build(place.config["augment"]),
+        "device": work.device,
+        "control": control,
+        "kept": work.remembered.get(memory, NOTHING),
+    }
+    if terms is None:
+        where: Address = (plan.seed, plan.leg, place.name, plan.round, *address)
+        return fit(model, place.parts.train, address=where, **common)
+    return private_fit(
         model,
         place.parts.train,
-        training=replace(settings, lr=settings.lr * plan.lr_scale),
-        local=local,
-        augment=build(place.config["augment"]),
-        device=work.device,
-        address=(plan.seed, plan.leg, place.name, plan.round, *address),
-        control=control,
-        kept=work.remembered.get(memory, NOTHING),
+        privacy=terms.part,
+        noise_multiplier=terms.noise,
+        generator=terms.part.randomness.open(plan.run, plan.leg, place.name, plan.round, "train"),
+        **common,
     )
 
 
@@ -146,6 +188,8 @@ def _train_own(work: Work) -> Tensors:
 
 def _report(work: Work, done: Fit, histogram: NDArray[np.int64], seconds: float) -> Report:
     place, plan, crops = work.place, work.plan, work.place.parts.train
+    if place.terms is not None:
+        return _public_report(work, done, place.terms)
     own_score = classification.auc(_histogram(work, work.model, place.parts.validation)) if plan.score else None
     return Report(
         hospital=place.name,
@@ -162,9 +206,23 @@ def _report(work: Work, done: Fit, histogram: NDArray[np.int64], seconds: float)
     )
 
 
+def _public_report(work: Work, done: Fit, terms: Terms) -> Report:
+    """Declared constants alone: no loss, no score, no histogram, no time, and no count of a patient's crops."""
+    place, crops = work.place, work.place.parts.train
+    return Report(
+        hospital=place.name,
+        round=work.plan.round,
+        patients=len(set(crops.patients)),
+        crops=len(crops) if terms.part.unit == "sample" else 0,
+        steps=done.steps,
+        device=devices.describe(work.device),
+        data_age_months=place.sites[0].data_age_months,
+    )
+
+
 def _validation(work: Work) -> NDArray[np.int64]:
     every = work.place.config["validate_every"]
-    if not work.plan.validate or not every or (work.plan.round - 1) % every:
+    if work.place.terms is not None or not work.plan.validate or not every or (work.plan.round - 1) % every:
         return np.empty(0, dtype=np.int64)
     return _histogram(work, work.model, work.place.parts.validation)
 
