@@ -164,7 +164,7 @@ def _fit(work: Work, model: nn.Module, local: Local, control: Tensors, memory: s
     }
     if terms is None:
         where: Address = (plan.seed, plan.leg, place.name, plan.round, *address)
-        return fit(model, place.parts.train, address=where, **common)
+        return fit(model, place.parts.train, address=where, validation=place.parts.validation, **common)
     return private_fit(
         model,
         place.parts.train,

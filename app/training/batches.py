@@ -40,6 +40,11 @@ def cut(order: Indices, size: int) -> list[Indices]:
     return [order[start : len(order) if start + size >= whole else start + size] for start in starts]
 
 
+def cut_count(crops: int, size: int) -> int:
+    """How many batches `cut` makes of so many crops."""
+    return len(cut(np.arange(crops), size))
+
+
 def batches(crops: Crops, size: int, *, address: Address, device: torch.device, augment: Any = None) -> Iterator[Batch]:
     """Yield every crop once, in the order drawn at `address`; on a GPU the next batch is prepared meanwhile.
 

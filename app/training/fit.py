@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional
 
 from app.addresses import Address
-from app.training.batches import Batch, Crops, batches
+from app.training.batches import Batch, Crops, batches, cut_count
+from app.training.best_epoch import BestEpoch
 from app.training.device import threads
 from app.training.precision import AMP, precision
 from strategies.local import Learned, Local
@@ -45,6 +46,11 @@ class Training:
     weight_decay: float = 0.0
     """Decoupled with AdamW, an L2 term with SGD."""
     epochs: int = 1
+    """Passes over the crops in a round; with `steps` or `patience`, the most."""
+    steps: int | None = None
+    """Passes stop after the one that reaches this many optimiser steps: hospitals of unlike size then do like work."""
+    patience: int | None = None
+    """Epochs without a lower loss on the hospital's own validation patients; the best epoch's model is kept."""
     batch_size: int = 32
     class_balance: bool = False
     """Weigh positives by negatives / positives of the hospital's own training crops."""
@@ -62,6 +68,8 @@ class Training:
             "momentum": (0 <= self.momentum < 1, "0, or a number below 1"),
             "weight_decay": (self.weight_decay >= 0, "0 or more"),
             "epochs": (self.epochs >= 1, "1 or more"),
+            "steps": (self.steps is None or self.steps >= 1, "null, or 1 or more"),
+            "patience": (self.patience is None or self.patience >= 1, "null, or 1 or more epochs"),
             "batch_size": (self.batch_size >= 1, "1 or more"),
             "clip_norm": (self.clip_norm is None or self.clip_norm > 0, "null, or a number above 0"),
             "amp": (self.amp in AMP, ", ".join(AMP)),
@@ -70,6 +78,12 @@ class Training:
         for name, (is_fine, remedy) in checks.items():
             if not is_fine:
                 raise ValueError(f"training.{name}: got {getattr(self, name)!r}; write {remedy}")
+
+    def epochs_for(self, crops: int) -> int:
+        """Passes of a hospital with so many crops: as many as reach `steps`, at least 1 and at most `epochs`."""
+        if self.steps is None:
+            return self.epochs
+        return min(self.epochs, math.ceil(self.steps / cut_count(crops, self.batch_size)))
 
     def optimiser_of(self, trained: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         """A fresh optimiser: no moment outlasts the round."""
@@ -83,9 +97,9 @@ class Fit:
     """What local training did."""
 
     loss: float
-    """Mean over the crops of the last epoch, each taken before the step it led to."""
+    """Mean over the crops of the last epoch that counts, each taken before the step it led to."""
     steps: int
-    """Optimiser steps, all epochs."""
+    """Optimiser steps of the epochs that count: all, or with patience those up to the best."""
     seconds: float
     """Wall time."""
     precision: str = "float32"
@@ -105,11 +119,13 @@ def fit(
     augment: Any = None,
     control: Mapping[str, Tensor] = NOTHING,
     kept: Mapping[str, Tensor] = NOTHING,
+    validation: Crops | None = None,
 ) -> Fit:
     """Train `model` in place on `crops`, on `device`, where it stays.
 
     `address` is (seed, hospital, round …): equal addresses, threads and machines give bit-equal models on a CPU.
     `local` is the algorithm's part, with what the server sent (`control`) and the hospital stored (`kept`) for it.
+    `validation` is what `training.patience` watches; without a crop of it, every epoch is trained.
 
     Raises NonFiniteLoss before the update that it would have caused; ValueError where there is nothing to train on.
     """
@@ -123,9 +139,10 @@ def fit(
     state = local.start(model, control, kept) if local else None
     loss_of = _loss(positive_weight(crops).to(device) if training.class_balance else None)
     x_shape = (min(training.batch_size, len(crops)), *crops.batch([0])[0].shape[1:])
+    best = BestEpoch(training.patience, validation, device) if training.patience and validation else None
     loss, steps = math.nan, 0
     with threads(training.threads), precision(training.amp, model, x_shape, device) as dtype:
-        for epoch in range(training.epochs):
+        for epoch in range(training.epochs_for(len(crops))):
             loss, taken = run_epoch(
                 model,
                 batches(crops, training.batch_size, address=(*address, epoch), device=device, augment=augment),
@@ -135,6 +152,10 @@ def fit(
                 clip_norm=training.clip_norm,
             )
             steps += taken
+            if best and not best.goes_on(model, loss, steps):
+                break
+    if best:
+        loss, steps = best.restore(model)
     learned = local.finish(model, state, steps=steps, lr=training.lr) if local else Learned()
     return Fit(loss, steps, time.perf_counter() - started, dtype, learned)
 
