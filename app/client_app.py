@@ -1,12 +1,17 @@
 """What a hospital answers. Each handler reads the plan, does the work at the site, and lets only numbers leave."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from app.rounds.roster import HELLO
 from app.site.shield import shielded
+
+if TYPE_CHECKING:
+    from app.privacy.payment import Statement
 
 app = ClientApp()
 
@@ -30,23 +35,35 @@ def hello(message: Message, context: Context) -> Message:
 
 
 def _train(message: Message, context: Context) -> Message:
+    from app.privacy.payment import pay, stated
     from app.site.place import visit
     from app.site.work import train as train_at
     from strategies import records
 
     plan, received, control = records.read_plan(message), records.read_model(message), records.read_control(message)
     with visit(context, plan) as place:
-        return records.reply(message, *train_at(place, plan, received, control))
+
+        def answer(statement: "Statement | None") -> Message:
+            encoded, report, change = train_at(place, plan, received, control)
+            return records.reply(message, encoded, stated(report, statement), change)
+
+        return pay(place, message, plan, "round", answer)
 
 
 def _evaluate(message: Message, context: Context) -> Message:
+    from app.privacy.payment import pay
     from app.site.place import visit
     from app.site.work import evaluate as evaluate_at
     from strategies import records
 
     plan, received = records.read_plan(message), records.read_model(message)
     with visit(context, plan) as place:
-        return records.scores(message, *evaluate_at(place, plan, received))
+
+        def answer(statement: "Statement | None") -> Message:
+            facts, scores = evaluate_at(place, plan, received)
+            return records.scores(message, {**facts, **(asdict(statement) if statement else {})}, scores)
+
+        return pay(place, message, plan, "scoring", answer)
 
 
 def _hello(message: Message, context: Context) -> Message:

@@ -241,8 +241,8 @@ def _with_tuple(values: dict[str, Any]) -> dict[str, Any]:
 
 
 COUNTS = ("round", "patients", "crops", "steps")
-NUMBERS = ("loss", "seconds", "score", "data_age_months", "memory_mb")
-TEXTS = ("hospital", "device", "run", "leg", "code", "salt")
+NUMBERS = ("loss", "seconds", "score", "data_age_months", "memory_mb", "epsilon", "spent", "delta", "cap")
+TEXTS = ("hospital", "device", "run", "leg", "code", "ledger", "salt")
 LONGEST_TEXT = 200
 
 

@@ -87,6 +87,15 @@ class Report:
     """Hash of the code the hospital runs; "" where it does not say."""
     memory_mb: float | None = None
     """Memory the hospital has free for training; None where it does not say (dynamic selection reads it)."""
+    epsilon: float | None = None
+    """What this run has cost a patient so far, by the hospital's ledger; None where nothing is charged there."""
+    spent: float | None = None
+    """What all runs together have, as it counts against the cap."""
+    delta: float | None = None
+    cap: float | None = None
+    """The hospital's lifetime limit on ε."""
+    ledger: str = ""
+    """Length and last MAC of the hospital's ledger, "LENGTH:MAC": shows later whether it was rolled back."""
     salt: str = ""
     """Random, so that two equal reports are two different objects in Flower's content-addressed store."""
 

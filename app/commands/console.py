@@ -1,6 +1,7 @@
 """What a person sees of a run: a line a round, a bar where the terminal can show one, the table at the end."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -58,7 +59,9 @@ class Console:
 
     def round(self, line: Mapping[str, Any]) -> None:
         """One journal line."""
-        losses = [report["loss"] for report in line["reports"].values() if report["loss"] is not None]
+        losses = [
+            x for x in (report["loss"] for report in line["reports"].values()) if x is not None and math.isfinite(x)
+        ]
         plain = {
             "round": f"{line['leg'] + ' ' if line['leg'] else ''}round {line['round']}",
             "answered": f"{len(line['reports'])} of {len(line['asked'])} hospitals",
@@ -122,8 +125,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 def remarks(summary: Mapping[str, Any]) -> list[str]:
     """What the table cannot say."""
     said = []
-    if all(row["privacy"] is None for row in summary["hospitals"].values()):
-        said.append("not private: no noise was added, and no ε is claimed")
+    said += _privacy(summary)
     for name, figures in summary.get("models", {}).items():
         said.append(f"the model of {name} alone, on the pooled test: AUC {_auc(figures)}")
     for name, row in summary["hospitals"].items():
@@ -133,6 +135,22 @@ def remarks(summary: Mapping[str, Any]) -> list[str]:
         said.append(f"baseline {baseline['name']}: AUC {baseline['auc']:.3f}")
     if summary["stopped"] != "rounds":
         said.append(f"stopped after round {summary['rounds']}: {summary['stopped']}")
+    return said
+
+
+def _privacy(summary: Mapping[str, Any]) -> list[str]:
+    """Who is protected, and what is left of each hospital's budget."""
+    paid = {name: row["privacy"] for name, row in summary["hospitals"].items() if row["privacy"] is not None}
+    if not paid:
+        return ["not private: no noise was added, and no ε is claimed"]
+    said = [f"private: the unit is one {next(iter(paid.values()))['unit']}; privacy.md says what is covered"]
+    for name, cost in paid.items():
+        if cost["cap"] is not None and cost["spent"] is not None:
+            left = max(0.0, cost["cap"] - cost["spent"])
+            said.append(
+                f"{name}: ε {_epsilon(cost)} in this run; over all runs {cost['spent']:.2f} of its cap {cost['cap']:g} "
+                f"are spent, {left:.2f} left"
+            )
     return said
 
 
@@ -156,7 +174,10 @@ def _digits(value: float | None) -> str:
 
 
 def _epsilon(privacy: Mapping[str, Any] | None) -> str:
-    return "none" if privacy is None else f"{privacy['epsilon']:.2f}"
+    """Of this run. "∞" where a mechanism ran and nothing can be claimed for it."""
+    if privacy is None:
+        return "none"
+    return "∞" if privacy["epsilon"] is None else f"{privacy['epsilon']:.2f}"
 
 
 def _count(value: int | None) -> str:

@@ -7,6 +7,7 @@ checkpoint/[LEG/]state.safetensors               to go on from
 [legs/LEG/]model.safetensors, model.json         what it made
 scores/[LEG].npz                                 score histograms of the final test, by hospital
 summary.json                                     what each hospital got and paid
+privacy.md                                       what was promised to patients, and what that rests on
 """
 
 import json
@@ -36,6 +37,11 @@ class RunFolder:
     def summary(self) -> Path:
         """The outcome."""
         return self.path / "summary.json"
+
+    @property
+    def privacy(self) -> Path:
+        """What was promised to whom, and what it cost: a page for people."""
+        return self.path / "privacy.md"
 
     def checkpoint(self, leg: str) -> Path:
         """The folder of a leg's server state."""

@@ -6,7 +6,7 @@ the same histograms of resampled patients (percentile bootstrap, stratified by h
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.addresses import derive
 from app.config import Config
-from app.files import replacing, write_json
+from app.files import replacing, write_json, write_text
 from app.fingerprint import code_hash
-from app.metrics import classification
+from app.metrics import classification, released
+from app.privacy.costs import cost
+from app.privacy.page import page
 from app.rounds.folder import RunFolder
 from app.rounds.legs import CENTRAL, Leg
 from strategies.types import Refusal, Stop
@@ -41,6 +44,7 @@ class Outcome:
 
 def write_summary(config: Config, folder: RunFolder, outcomes: Sequence[Outcome], *, engine: str) -> dict[str, Any]:
     """Write summary.json of a run that came to its end."""
+    outcomes = [replace(one, answers=_readable(one, config)) for one in outcomes]
     reason = outcomes[-1].stop.reason
     why = _failure(outcomes)
     names = list(config["federation"]["hospitals"])
@@ -51,24 +55,22 @@ def write_summary(config: Config, folder: RunFolder, outcomes: Sequence[Outcome]
         "stopped": reason,
         "threshold": threshold,
         "pooled": _figures(list(_own(outcomes)), threshold),
-        "hospitals": {name: _hospital(name, folder, outcomes) for name in names},
+        "hospitals": {name: _hospital(name, config, folder, outcomes) for name in names},
         **_extras(config, outcomes, threshold),
         **({"error": why} if why else {}),
     }
-    write_json(folder.summary, summary)
-    return summary
+    return _written(config, folder, summary)
 
 
 def write_ended(
     config: Config, folder: RunFolder, *, engine: str, status: str, reason: str, why: str
 ) -> dict[str, Any]:
     """Write summary.json of a run that did not come to its end: what the journal knows, and why it ended."""
-    rows = {name: _hospital(name, folder, ()) for name in config["federation"]["hospitals"]}
+    rows = {name: _hospital(name, config, folder, ()) for name in config["federation"]["hospitals"]}
     nothing = dict.fromkeys(("auc", "auc_low", "auc_high", "accuracy", "sensitivity", "specificity"))
     frame = {**_frame(config, folder, engine), "status": status, "stopped": reason}
     summary = {**frame, "threshold": None, "pooled": nothing, "hospitals": rows, "error": why}
-    write_json(folder.summary, summary)
-    return summary
+    return _written(config, folder, summary)
 
 
 def read_summary(folder: RunFolder) -> dict[str, Any] | None:
@@ -82,6 +84,27 @@ def write_scores(path: Path, answers: Mapping[str, Answer]) -> None:
     arrays = {f"{name}/{kind}": counts for name, a in answers.items() for kind, counts in a["scores"].items()}
     with replacing(path) as file:
         np.savez_compressed(file, **arrays)
+
+
+def _written(config: Config, folder: RunFolder, summary: dict[str, Any]) -> dict[str, Any]:
+    """The privacy page first: who waits for the summary finds both."""
+    write_text(folder.privacy, page(config, folder.lines(), summary))
+    write_json(folder.summary, summary)
+    return summary
+
+
+def _readable(outcome: Outcome, config: Config) -> Mapping[str, Answer]:
+    """Noised histograms as counts like any other, with replicates of what the noise might have done."""
+    return {name: _unfolded(answer, config, name) for name, answer in outcome.answers.items()}
+
+
+def _unfolded(answer: Answer, config: Config, name: str) -> Answer:
+    if (sd := answer["report"].get("noise_sd")) is None:
+        return answer
+    rng = derive(config["seed"] or 0, name, "noise")
+    replicates = released.simulated(answer["scores"]["test"], sd, config["replicates"], rng)
+    scores = {**answer["scores"], "replicates": replicates}
+    return {**answer, "scores": {kind: released.fine(counts) for kind, counts in scores.items()}}
 
 
 def _frame(config: Config, folder: RunFolder, engine: str) -> dict[str, Any]:
@@ -109,7 +132,7 @@ def _failure(outcomes: Sequence[Outcome]) -> str:
     return ""
 
 
-def _hospital(name: str, folder: RunFolder, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _hospital(name: str, config: Config, folder: RunFolder, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     answers = [outcome.answers[name] for outcome in outcomes if name in outcome.answers]
     report = answers[-1]["report"] if answers else {}
     own = [outcome.answers[name] for outcome in outcomes if name in outcome.answers and _counts_for(outcome, name)]
@@ -119,7 +142,7 @@ def _hospital(name: str, folder: RunFolder, outcomes: Sequence[Outcome]) -> dict
         "train_samples": report.get("train_samples"),
         **_interval(own),
         **_own_model(own),
-        "privacy": None,
+        "privacy": cost(name, config, folder.lines(), report),
         **_paid(name, folder, answers),
         "refused": _refusals(name, folder, outcomes),
     }
@@ -181,7 +204,8 @@ def _scores(outcomes: Sequence[Outcome], kind: str, *, own_only: bool) -> list[N
 def _figures(answers: Sequence[Answer], threshold: float) -> dict[str, Any]:
     pooled = _sum([answer["scores"]["test"] for answer in answers])
     at = classification.at_threshold(pooled, threshold)
-    return {**_interval(answers), "accuracy": at.accuracy, "sensitivity": at.sensitivity, "specificity": at.specificity}
+    plain = {"accuracy": at.accuracy, "sensitivity": at.sensitivity, "specificity": at.specificity}
+    return {**_interval(answers), **{name: _share(value) for name, value in plain.items()}}
 
 
 def _own_model(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -193,10 +217,20 @@ def _own_model(answers: Sequence[Answer]) -> dict[str, Any]:
 def _interval(answers: Sequence[Answer], prefix: str = "") -> dict[str, float | None]:
     if not answers:
         return {"auc": None, "auc_low": None, "auc_high": None}
-    auc = classification.auc(_sum([answer["scores"][f"{prefix}test"] for answer in answers]))
+    auc = _auc(_sum([answer["scores"][f"{prefix}test"] for answer in answers]))
     replicates = _sum([answer["scores"][f"{prefix}replicates"] for answer in answers])
-    low, high = classification.interval([classification.auc(replicate) for replicate in replicates])
+    low, high = classification.interval([_auc(replicate) for replicate in replicates])
     return {"auc": auc, "auc_low": low if auc is not None else None, "auc_high": high if auc is not None else None}
+
+
+def _auc(counts: NDArray[np.int64]) -> float | None:
+    """None where noise left nothing of a class."""
+    return _share(classification.auc(counts)) if (counts.sum(axis=1) > 0).all() else None
+
+
+def _share(value: float | None) -> float | None:
+    """Noised counts can carry a share below 0 or above 1."""
+    return None if value is None else min(1.0, max(0.0, value))
 
 
 def _sum(histograms: Sequence[NDArray[Any]]) -> NDArray[np.int64]:

@@ -76,6 +76,7 @@ def _from_file(file: SiteFile, config: Config, *, expected: str) -> Site:
         device=device,
         policy=file.policy,
         data_age_months=file.data_age_months,
+        key=file.ledger_key,
     )
 
 

@@ -10,10 +10,13 @@ from flwr.app import Context
 
 from app.config import Config, build, compose, from_line
 from app.fingerprint import code_hash, config_hash
+from app.privacy.policy import check_accepted, check_enough
+from app.privacy.refusals import check_private
+from app.privacy.terms import Terms, terms_of
 from app.rounds.legs import CENTRAL
 from app.site.directory import open_site
 from app.site.memory import Memory
-from app.site.shield import Declined, logbook
+from app.site.shield import Declined, discreet, logbook
 from app.site.site import Parts, Site, divide
 from data.dataset import Crops, joined
 from strategies import Federated
@@ -40,6 +43,11 @@ class Place:
         return _strategy(json.dumps(self.config["strategy"], sort_keys=True))
 
     @property
+    def terms(self) -> Terms | None:
+        """What private training costs here; None where it is not private."""
+        return terms_of(self.config)
+
+    @property
     def threads(self) -> int | None:
         """CPU threads of training and scoring."""
         threads: int | None = self.config["training"]["threads"]
@@ -55,14 +63,31 @@ def visit(context: Context, plan: Plan) -> Iterator[Place]:
     """Open the hospital that the plan names, if this node may play it and runs what the server runs.
 
     Raises:
-        Declined: other code or another configuration than the server's.
+        Declined: other code or another configuration than the server's; a limit of the hospital's policy; where
+            training is private, anything else that went wrong.
         ConfigError, DataError: the hospital cannot be opened. Its own log has the words.
     """
     overrides = str(context.run_config.get("overrides", ""))
-    check_fingerprint(plan, _composed(overrides))
-    place = _open(overrides, plan.hospital, plan.fold, plan.seed, str(context.node_config.get("site", "")))
-    with logbook(place.name, place.sites[0].state_dir):
-        yield place
+    config = _composed(overrides)
+    check_fingerprint(plan, config)
+    with discreet(is_private=terms_of(config) is not None):
+        place = _open(overrides, plan.hospital, plan.fold, plan.seed, str(context.node_config.get("site", "")))
+        with logbook(place.name, place.sites[0].state_dir):
+            check_policies(place)
+            yield place
+
+
+def check_policies(place: Place) -> None:
+    """Refuse what the hospital's own file does not accept, and what would leave beside what is paid for.
+
+    Raises:
+        Declined: a limit of the policy.
+        ConfigError: a private run with settings that read patients' data elsewhere.
+    """
+    check_private(place.config)
+    for site in place.sites:
+        check_accepted(site.policy, place.strategy.privacy.unit, place.terms)
+        check_enough(site.policy, len(set(place.parts.train.patients)))
 
 
 def check_fingerprint(plan: Plan, config: Config) -> None:

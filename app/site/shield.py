@@ -15,6 +15,9 @@ from strategies import records
 
 log = logging.getLogger(__name__)
 
+ABOUT_NO_PATIENT = ("budget-", "policy-", "other-")
+"""Beginnings of codes that follow from events, limits and hashes alone."""
+
 Handler = Callable[[Message, Context], Message]
 
 
@@ -55,6 +58,17 @@ def code_of(error: Exception) -> str:
     if isinstance(error, OSError):
         return "disk" if error.filename or error.errno else "system"
     return "internal"
+
+
+@contextmanager
+def discreet(*, is_private: bool) -> Iterator[None]:
+    """Where training is private, what went wrong may tell of patients: but for codes that cannot, "declined" leaves."""
+    try:
+        yield
+    except Exception as error:
+        if not is_private or code_of(error).startswith(ABOUT_NO_PATIENT):
+            raise
+        raise Declined("declined", f"{code_of(error)}: {error}") from error
 
 
 @contextmanager

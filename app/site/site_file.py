@@ -5,6 +5,7 @@ source: {_target_: data.sources.DicomFolder, path: data}     # as in conf/source
 cache_dir: cache
 state_dir: state
 device: auto
+ledger_key: ../keys/north.key                                # outside of state_dir and of its backups
 policy: {epsilon_cap: 8.0, delta: 1.0e-5, min_patients: 5, accepted: {}, approved_code: []}
 """
 
@@ -25,6 +26,7 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "device": str,
     "policy": dict,
     "data_age_months": (int, float),
+    "ledger_key": str,
 }
 REQUIRED = ("name", "source", "cache_dir", "state_dir")
 POLICY: Mapping[str, type | tuple[type, ...]] = {
@@ -47,6 +49,7 @@ class SiteFile:
     device: str = "auto"
     policy: Mapping[str, Any] = field(default_factory=dict)
     data_age_months: float | None = None
+    ledger_key: Path | None = None
 
 
 def read_site_file(path: Path) -> SiteFile:
@@ -93,4 +96,5 @@ def _site_file(folder: Path, plain: dict[str, Any]) -> SiteFile:
         device=plain.get("device", "auto"),
         policy=plain.get("policy", {}),
         data_age_months=plain.get("data_age_months"),
+        ledger_key=folder / plain["ledger_key"] if "ledger_key" in plain else None,
     )

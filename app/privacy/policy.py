@@ -1,0 +1,67 @@
+"""What a hospital accepts, as its own site.yaml says; the coordinator's configuration is held against it.
+
+policy:
+  epsilon_cap: 8.0                # ε of all runs together; the ledger holds it (app.site.budget)
+  min_patients: 20                # training patients below which the hospital takes part in nothing
+  accepted:                       # {}: anything, private or not
+    unit: [patient]               # none, patient, sample, site
+    mechanism: [dp-sgd]
+    noise_min: 0.8                # noise multiplier
+    rate_max: 0.2                 # sampling rate
+    steps_max: 500                # of the whole run
+    clip_max: 1.0
+    epsilon_max: 4.0              # of one run
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from app.privacy.terms import Terms
+from app.site.shield import Declined
+
+LIMITS: Mapping[str, tuple[str, Callable[[Terms], float], bool]] = {
+    "noise_min": ("noise multiplier", lambda terms: terms.noise, False),
+    "rate_max": ("sampling rate", lambda terms: terms.part.sample_rate, True),
+    "steps_max": ("number of steps", lambda terms: terms.part.steps_a_round * terms.rounds, True),
+    "clip_max": ("clipping bound", lambda terms: terms.part.clip, True),
+    "epsilon_max": ("ε", lambda terms: terms.promised, True),
+}
+"""Limit → what it limits, how to read it from the terms, whether it is an upper one."""
+
+CHOICES = ("unit", "mechanism")
+FIELDS = (*CHOICES, *LIMITS)
+
+
+def check_accepted(policy: Mapping[str, Any], unit: str, terms: Terms | None) -> None:
+    """Raise Declined, with a code that names the first limit which the run does not keep.
+
+    `unit` is the strategy's; `terms` are of private training and None where there is none.
+    """
+    for name, why in _broken(policy.get("accepted") or {}, unit, terms):
+        raise Declined(f"policy-{name.replace('_', '-')}", why)
+
+
+def check_enough(policy: Mapping[str, Any], patients: int) -> None:
+    """Raise Declined where fewer patients train than the hospital wants to hide among."""
+    if patients < (least := policy.get("min_patients") or 0):
+        raise Declined("policy-min-patients", f"{patients} patients train here; the policy wants at least {least}")
+
+
+def _broken(accepted: Mapping[str, Any], unit: str, terms: Terms | None) -> Iterator[tuple[str, str]]:
+    mechanism = "none" if terms is None else terms.part.mechanism
+    for name, got in (("unit", unit), ("mechanism", mechanism)):
+        if name in accepted and got not in _listed(accepted[name]):
+            yield name, f"the run's privacy {name} is {got!r}; this hospital accepts {accepted[name]}"
+    for name, (what, read, is_upper) in LIMITS.items():
+        if name in accepted and not _keeps(accepted[name], terms, read, is_upper=is_upper):
+            got = "none" if terms is None else f"{read(terms):g}"
+            yield name, f"the run's {what} is {got}; this hospital's limit {name} is {accepted[name]}"
+
+
+def _keeps(limit: float, terms: Terms | None, read: Callable[[Terms], float], *, is_upper: bool) -> bool:
+    """A run without private training keeps no limit."""
+    return terms is not None and (read(terms) <= limit if is_upper else read(terms) >= limit)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
