@@ -2,6 +2,7 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] < (3,14))' && { echo $$p; break; }; done)
 BIN := .venv/bin
 READY := .venv/.ready
+WORKERS ?= 2
 
 .DEFAULT_GOAL := setup
 .PHONY: setup demo test lint bench help
@@ -21,7 +22,7 @@ demo: $(READY)  ## three synthetic hospitals train a 3D ResNet over Flower (abou
 	@$(BIN)/fedvox run experiment=demo
 
 test: $(READY)  ## the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(READY)  ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check .
