@@ -63,13 +63,15 @@ def _expected() -> tuple[type[Exception], ...]:
     from app.flower import FlowerError
     from app.rounds.checkpoint import BrokenCheckpoint
     from data.errors import DataError
+    from models.weights import WeightsError
     from strategies.errors import StrategyError
 
-    return (ConfigError, DataError, DiskFull, FlowerError, BrokenCheckpoint, StrategyError, RunFailed)
+    return (ConfigError, WeightsError, DataError, DiskFull, FlowerError, BrokenCheckpoint, StrategyError, RunFailed)
 
 
 def _exit_code(error: Exception) -> int:
     from app.config import ConfigError
+    from models.weights import WeightsError
     from strategies.errors import StrategyError
 
-    return USAGE if isinstance(error, ConfigError | StrategyError) else FAILED
+    return USAGE if isinstance(error, ConfigError | WeightsError | StrategyError) else FAILED

@@ -57,10 +57,11 @@ def _evaluate(message: Message, context: Context) -> Message:
     from strategies import records
 
     plan, received = records.read_plan(message), records.read_model(message)
+    split = str(records.read_ask(message).get("split", "test"))
     with visit(context, plan) as place:
 
         def answer(statement: "Statement | None") -> Message:
-            facts, scores = evaluate_at(place, plan, received)
+            facts, scores = evaluate_at(place, plan, received, split)
             return records.scores(message, {**facts, **(asdict(statement) if statement else {})}, scores)
 
         return pay(place, message, plan, "scoring", answer)

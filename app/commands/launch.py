@@ -3,7 +3,7 @@
 import datetime
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ from app.home import home
 from app.rounds import folder as folders
 from app.rounds.folder import RunFolder
 from app.rounds.legs import legs
+from app.rounds.pretrained import initial_model
 from app.rounds.summary import read_summary, write_ended
 from app.site.cohort import is_cohort
 from app.site.sharing_out import partition_of
 from models.norm import tensor_kinds
-from strategies import checks
+from models.weights import Loaded
+from strategies import Federated, checks
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,21 @@ class Job:
     overrides: list[str]
     folder: RunFolder
     resume: bool
+    began_with: str = ""
+    """What of the checkpoint `weights` went into the model; empty where there is none."""
 
 
 def fresh(run_dir: Path | None, overrides: list[str]) -> Job:
     """A new run in a new folder.
 
     Raises:
-        ConfigError: the configuration is wrong, or the folder exists.
+        ConfigError, WeightsError: the configuration is wrong, or the folder exists.
     """
     config, absolute = settle(overrides)
-    _try_out(config)
+    loaded = _try_out(config)
     path = (run_dir or default_folder(absolute)).expanduser().absolute()
-    return Job(config, absolute, folders.create(path, config, absolute), resume=False)
+    began_with = f"weights of {config['weights']}: {loaded}" if loaded else ""
+    return Job(config, absolute, folders.create(path, config, absolute), resume=False, began_with=began_with)
 
 
 def fresh_or_stopped(path: Path, overrides: list[str]) -> Job:
@@ -99,6 +104,8 @@ def start(job: Job, *, engine: str, superlink: str | None, screen: Console) -> d
         RunFailed: it ended without one.
     """
     screen.opening(job.config, job.folder.path, engine)
+    if job.began_with:
+        screen.note(job.began_with)
     job.folder.summary.unlink(missing_ok=True)
     try:
         if job.config["deploy"]["roster"] == "plan":
@@ -174,15 +181,29 @@ class _Watch:
         return self._folder.summary.exists()
 
 
-def _try_out(config: Config) -> None:
+def _try_out(config: Config) -> Loaded | None:
     """Build every part once, so that what does not fit is refused before a folder or a process exists."""
     for group in ("model", "training", "augment", "preprocess", "stopping", "schedule", "engine"):
         build(config[group])
     if config["federation"]["sites"] is None and not is_cohort(config["source"]):
         partition_of(config)
-    strategy = build(config["strategy"])
-    checks.check(strategy, kinds=tensor_kinds(build(config["model"])), hospitals=len(config["federation"]["hospitals"]))
+    strategy: Federated = build(config["strategy"])
+    model, loaded = initial_model(config)
+    _check_best(config, strategy, tensor_kinds(model))
+    checks.check(strategy, kinds=tensor_kinds(model), hospitals=len(config["federation"]["hospitals"]))
     legs(config)
+    return loaded
+
+
+def _check_best(config: Config, strategy: Federated, kinds: Mapping[str, str]) -> None:
+    """Refuse to go back to an earlier model where hospitals hold parts of their own, and only of the last rounds."""
+    keeps_own = strategy.local.personal is not None or set(strategy.sharing.shared(kinds)) != set(kinds)
+    if config["stopping"]["keep_best"] and keeps_own:
+        raise ConfigError(
+            "stopping.keep_best=true: hospitals keep tensors of their own here, of the last rounds alone, which an "
+            "earlier model would not fit; use stopping.keep_best=false, or share all (strategy/sharing=all, no "
+            "personal model)"
+        )
 
 
 def _outcome(job: Job) -> dict[str, Any]:

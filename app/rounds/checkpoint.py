@@ -25,11 +25,16 @@ def save_state(folder: Path, state: ServerState) -> None:
     newest = folder / "state.safetensors"
     if newest.exists():
         _keep(newest, folder / "previous.safetensors")
+    write_state(newest, state)
+
+
+def write_state(path: Path, state: ServerState) -> None:
+    """Replace one file by `state`."""
     moments = {f"{OPTIMISER}{name}": tensors for name, tensors in state.server_opt.items()}
     groups = {"model": state.model, "control": state.control, **moments}
     # The keys, too: an optimiser's empty group has no tensor to be found by.
     write_groups(
-        newest,
+        path,
         groups,
         {"schema": SCHEMA, "round": state.round, "facts": state.facts, "moments": sorted(state.server_opt)},
     )
@@ -44,7 +49,7 @@ def load_state(folder: Path) -> ServerState | None:
     files = [path for name in ("state", "previous") if (path := folder / f"{name}.safetensors").exists()]
     for path in files:
         try:
-            return _read(path)
+            return read_state(path)
         except Unreadable as error:
             log.warning("%s; trying the checkpoint before it", error)
     if files:
@@ -60,7 +65,8 @@ def _keep(newest: Path, previous: Path) -> None:
     link.replace(previous)
 
 
-def _read(path: Path) -> ServerState:
+def read_state(path: Path) -> ServerState:
+    """The state in one file. Raises Unreadable."""
     groups, facts = read_groups(path)
     return ServerState(
         round=facts["round"],

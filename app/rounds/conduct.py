@@ -1,34 +1,26 @@
 """One run from its configuration to its summary: every leg trained, scored once on its test patients, written down."""
 
-import logging
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from flwr.serverapp import Grid
 
 from app.config import Config, build
 from app.fingerprint import code_hash, config_hash
-from app.metrics import classification
-from app.rounds.checkpoint import load_state, save_state
+from app.rounds.best import best_of
+from app.rounds.checkpoint import load_state
 from app.rounds.folder import RunFolder
 from app.rounds.legs import Leg, legs
 from app.rounds.model_file import save_model
+from app.rounds.pretrained import initial_model, write_report
+from app.rounds.progress import Listener, Progress, pooled_auc
 from app.rounds.roster import Introduced, Planned
 from app.rounds.summary import Answer, Outcome, write_scores, write_summary
 from models.norm import tensor_kinds
 from models.parameters import get_tensors
-from models.resnet3d import init
 from strategies import Federated
 from strategies.course import Course
-from strategies.types import Evaluation, Plan, Refusal, RoundFacts, ServerState, Stop
-
-log = logging.getLogger(__name__)
-
-Listener = Callable[[Mapping[str, Any]], None]
-"""Told every journal line as it is written."""
+from strategies.types import Evaluation, Plan, Refusal, ServerState
 
 
 @dataclass(frozen=True)
@@ -57,8 +49,10 @@ def conduct(
 
 
 def _leg(grid: Grid, strategy: Federated, run: Run, leg: Leg) -> Outcome:
-    course = _course(strategy, run, leg)
-    state, stop = strategy.run(grid, course)
+    course, progress = _course(strategy, run, leg)
+    stop = progress.verdict()
+    state, stop = (course.initial, stop) if stop else strategy.run(grid, course)
+    state = _delivered(grid, strategy, course, progress, state)
     save_model(run.folder, leg, run.config, state)
     replies = strategy.evaluate(grid, replace(course, roster=_roster(run.config, leg.score)), state)
     answers = {name: _answer(reply, state) for name, reply in replies.items() if isinstance(reply, Evaluation)}
@@ -67,18 +61,29 @@ def _leg(grid: Grid, strategy: Federated, run: Run, leg: Leg) -> Outcome:
     return Outcome(leg, stop, answers, refused)
 
 
+def _delivered(grid: Grid, strategy: Federated, course: Course, progress: Progress, last: ServerState) -> ServerState:
+    """The last state; or with `stopping.keep_best` the best one, for which the last is scored on validation too."""
+    if progress.best is None or best_of(progress.values) is None:
+        return last
+    replies = strategy.evaluate(grid, course, last, split="validation").values()
+    counts = [reply.arrays["validation"] for reply in replies if isinstance(reply, Evaluation)]
+    return progress.best.choose(progress.values, last, pooled_auc(counts))
+
+
 def _answer(reply: Evaluation, state: ServerState) -> Answer:
     up, down = (sum(tensor.nbytes for tensor in sent.values()) for sent in (reply.arrays, state.model))
     return {"report": reply.report, "scores": reply.arrays, "bytes_up": up, "bytes_down": down}
 
 
-def _course(strategy: Federated, run: Run, leg: Leg) -> Course:
+def _course(strategy: Federated, run: Run, leg: Leg) -> tuple[Course, Progress]:
     config = run.config
-    # From the seed alone, so that server and hospitals start from the same.
-    model = build(config["model"])
-    init(model, run.seed)
     kept = load_state(run.folder.checkpoint(leg.name))
     run.folder.forget_after(leg.name, kept.round if kept else 0)
+    model, loaded = initial_model(config if kept is None else {**config, "weights": None})
+    if loaded:
+        write_report(run.folder.path / "weights.json", config, loaded)
+    initial = kept or ServerState(round=0, model=get_tensors(model))
+    progress = Progress.resumed(run.folder, leg.name, build(config["stopping"]), initial, run.listen)
     schedule, engine = build(config["schedule"]), build(config["engine"])
     course = Course(
         plan=_plan(strategy, run, leg),
@@ -86,13 +91,12 @@ def _course(strategy: Federated, run: Run, leg: Leg) -> Course:
         quorum=min(config["quorum"], len(leg.train)),
         deadline_s=config["deadline_s"],
         wait_s=config["wait_s"],
-        initial=kept or ServerState(round=0, model=get_tensors(model)),
-        after_round=_after_round(run, leg),
+        initial=initial,
+        after_round=progress,
         lr_scale=lambda round: schedule.scale(round, rounds=config["rounds"]),
         kinds=tensor_kinds(model),
     )
-    steered: Course = engine.steer(course)
-    return steered
+    return engine.steer(course), progress
 
 
 def _plan(strategy: Federated, run: Run, leg: Leg) -> Plan:
@@ -112,37 +116,3 @@ def _plan(strategy: Federated, run: Run, leg: Leg) -> Plan:
 
 def _roster(config: Config, hospitals: tuple[str, ...]) -> Planned | Introduced:
     return Planned(hospitals) if config["deploy"]["roster"] == "plan" else Introduced(hospitals)
-
-
-def _after_round(run: Run, leg: Leg) -> Callable[[ServerState, RoundFacts], Stop | None]:
-    """Journal first, then checkpoint: a line too many is dropped on resume, a missing one could not be made up."""
-    stopping, started = build(run.config["stopping"]), time.monotonic()
-    values = [line["validation_auc"] for line in run.folder.lines_of(leg.name)]
-    before = sum(line["seconds"] for line in run.folder.lines_of(leg.name))
-
-    def after_round(state: ServerState, facts: RoundFacts) -> Stop | None:
-        line = {"leg": leg.name, **_plain(facts), "validation_auc": _validation_auc(facts)}
-        run.folder.append(line)
-        save_state(run.folder.checkpoint(leg.name), state)
-        run.listen(line)
-        values.append(line["validation_auc"])
-        verdict: Stop | None = stopping.verdict(values, seconds=before + time.monotonic() - started)
-        return verdict
-
-    return after_round
-
-
-def _validation_auc(facts: RoundFacts) -> float | None:
-    histograms = [report.histogram for report in facts.reports.values() if report.histogram]
-    if not histograms:
-        return None
-    pooled = np.sum([np.array(counts).reshape(2, -1) for counts in histograms], axis=0)
-    return classification.auc(pooled)
-
-
-def _plain(facts: RoundFacts) -> dict[str, Any]:
-    """A journal line: everything but the histograms, which the validation AUC stands for."""
-    plain = asdict(facts)
-    for report in plain["reports"].values():
-        del report["histogram"], report["salt"]
-    return plain

@@ -19,6 +19,8 @@ class Stopping:
     """A value that is enough."""
     seconds: float | None = None
     """Wall time of the run."""
+    keep_best: bool = False
+    """Deliver the state with the best value instead of the last one (`app.rounds.best`)."""
 
     def verdict(self, values: Sequence[float | None], *, seconds: float) -> Stop | None:
         """Stop now? The first rule that says so gives the reason."""

@@ -82,8 +82,10 @@ def train(place: Place, plan: Plan, received: Tensors, control: Tensors) -> tupl
     )
 
 
-def evaluate(place: Place, plan: Plan, received: Tensors) -> tuple[dict[str, Any], Tensors]:
+def evaluate(place: Place, plan: Plan, received: Tensors, split: str = "test") -> tuple[dict[str, Any], Tensors]:
     """Score the final model on validation and test patients; and the hospital's own one, where it has one.
+
+    With `split` "validation" on validation patients alone: no test patient is read.
 
     Returns:
         Plain facts, and count arrays: validation, test (2, BINS); replicates (R, 2, BINS); own_test, own_replicates.
@@ -92,7 +94,10 @@ def evaluate(place: Place, plan: Plan, received: Tensors) -> tuple[dict[str, Any
         return _evaluate_privately(place, plan, received, place.terms)
     work = _begin(place, plan, received, plan.round + 1)
     test = place.parts.test
-    scores: Tensors = {"validation": _histogram(work, work.model, place.parts.validation), **_tested(work, work.model)}
+    scores: Tensors = {"validation": _histogram(work, work.model, place.parts.validation)}
+    if split == "validation":
+        return _scored_facts(work), scores
+    scores |= _tested(work, work.model)
     if own := work.remembered.get("own"):
         set_tensors(work.model, own)
         scores |= {f"own_{name}": counts for name, counts in _tested(work, work.model).items()}
