@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app.commands import data, run, sweep
+from app.commands import data, run, sweep, verify
 
-VERBS = (run, sweep, data)
+VERBS = (run, sweep, data, verify)
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 

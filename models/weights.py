@@ -60,7 +60,8 @@ class Difference:
     """How one layer of checkpoint B differs from A's."""
 
     layer: str
-    how: Literal["missing", "norm kind", "shape", "dtype", "values"]
+    how: Literal["setting", "missing", "norm kind", "shape", "dtype", "values"]
+    """"setting": of the model's description beside the tensors, which shows in none of them."""
     detail: str
 
     @property
