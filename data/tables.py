@@ -20,16 +20,22 @@ Columns = Mapping[str, NDArray[Any]]
 TEXT_BYTES = 64
 """UIDs, and DICOM's PatientID, are at most 64 characters."""
 
-_DTYPES: Mapping[type, str] = {str: f"S{TEXT_BYTES + 1}", float: "f8", int: "i8"}
+_DTYPES: Mapping[type, str] = {float: "f8", int: "i8"}
 _ENCODING = "latin-1"
 """Maps every byte to itself, so that text reaches us as the bytes in the file; `text` decodes them."""
 
 
-def read_columns(path: Path, required: Mapping[str, type], *, optional: Mapping[str, type] | None = None) -> Columns:
+def read_columns(
+    path: Path,
+    required: Mapping[str, type],
+    *,
+    optional: Mapping[str, type] | None = None,
+    text_bytes: int = TEXT_BYTES,
+) -> Columns:
     """Read the named columns, in whatever order the file has them; other columns are ignored.
 
     Returns arrays by name: float64, int64, or bytes for `str` (see `text`). An optional column that the file lacks is
-    absent; an empty cell of an optional float column is NaN.
+    absent; an empty cell of an optional float column is NaN. Text of more than `text_bytes` is refused.
 
     Raises:
         BadTable: no such file, a required column missing, a value that is not of its type (with its line).
@@ -40,7 +46,7 @@ def read_columns(path: Path, required: Mapping[str, type], *, optional: Mapping[
         found = ", ".join(header) or "nothing"
         raise BadTable(f"{path}: no column {', '.join(missing)}; found {found}, expected {','.join(required)}")
     blanks = {header.index(name) for name, kind in (optional or {}).items() if name in header and kind is float}
-    dtype = np.dtype([(name, _DTYPES[kind]) for name, kind in wanted.items()])
+    dtype = np.dtype([(name, _DTYPES.get(kind, f"S{text_bytes + 1}")) for name, kind in wanted.items()])
     try:
         rows = _load(path, dtype, [header.index(name) for name in wanted], blanks)
     except ValueError as error:
@@ -118,7 +124,8 @@ def _complaint(cells: list[str], header: list[str], wanted: Mapping[str, type], 
 
 def _check_column(path: Path, name: str, cells: NDArray[Any], *, blank_allowed: bool) -> None:
     if cells.dtype.kind == "S":
-        bad, reason = np.char.str_len(cells) > TEXT_BYTES, f"longer than {TEXT_BYTES} characters"
+        longest = cells.dtype.itemsize - 1  # one more is read, to tell what is cut off from what just fits
+        bad, reason = np.char.str_len(cells) > longest, f"longer than {longest} characters"
     elif cells.dtype.kind == "f" and not blank_allowed:
         bad, reason = ~np.isfinite(cells), "not a finite number"
     else:

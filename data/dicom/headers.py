@@ -1,135 +1,140 @@
-"""What one CT slice says of itself, without its pixels.
+"""What one DICOM file says of itself; its pixels stay on disk.
 
-Only the tags that decide where a slice belongs and how it is read: half a millisecond a file.
+Only the elements that decide where a slice belongs and how it is read: under a millisecond a file.
 """
 
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import BinaryIO
 
 import pydicom
 from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
-from data.errors import MissingHeader, UnreadableScan, WrongModality
-from data.volume import Point
+from data.dicom.elements import decimal, parsing, short, text
+from data.dicom.functional_groups import planes_of
+from data.dicom.plane import FileHeader, Layout, Plane
+from data.errors import EmptyFile
 
-Orientation = tuple[float, float, float, float, float, float]
-
-_PLACE_TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Manufacturer", "Modality",
-    "SeriesNumber", "SeriesDescription",
-    "Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
+_KEYWORDS = [
+    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID",
+    "Manufacturer", "Modality", "ImageType", "SeriesNumber", "SeriesDescription", "AcquisitionNumber",
+    "TemporalPositionIndex", "ConvolutionKernel", "SliceThickness", "FilterType", "ReconstructionDiameter",
+    "NumberOfFrames", "LossyImageCompression", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
+_TAGS = [Tag(keyword) for keyword in _KEYWORDS]
+
+_MARK_AT = 128
+"""DICOM Part 10: 128 bytes of anything, then DICM."""
+
+_LONGEST_FIRST = 64
+"""Bytes of a file's first element, where it is not marked: a UID, or the length of a group."""
+
+_PIXEL_DATA = b"\xe0\x7f\x10\x00"
+_UNDEFINED = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesTags:
-    """To which series, patient and scanner a file belongs; text as the header has it."""
-
-    series_uid: str
-    patient: str
-    manufacturer: str
-    """May be empty, as may the modality."""
-    modality: str
-
-
-@dataclass(frozen=True, slots=True)
-class SlicePlace:
-    """Where one slice lies in the patient."""
-
-    file: str
-    rows: int
-    columns: int
-    spacing_yx_mm: tuple[float, float]
-    """Distance of row centres, of column centres (PixelSpacing (0028,0030))."""
-    position_xyz_mm: Point
-    """Centre of the first voxel (ImagePositionPatient (0020,0032))."""
-    orientation: Orientation
-    """Directions of increasing column index, then of increasing row index (ImageOrientationPatient (0020,0037))."""
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM Part 10 says: 128 bytes of anything, then DICM."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def read_tags(path: Path) -> FileDataset:
-    """The tags of one file that place it. Raises UnreadableScan."""
-    return _read(path, specific_tags=_PLACE_TAGS)
-
-
-def read_whole(path: Path) -> FileDataset:
-    """One file with its pixels (not decoded yet). Raises UnreadableScan."""
-    return _read(path, specific_tags=None)
-
-
-def series_tags(tags: FileDataset, *, file: str) -> SeriesTags:
-    """To whom a file belongs.
+def read_planes(path: Path) -> list[Plane]:
+    """The slices of one file; none where it is not DICOM, or is a directory of DICOM files (DICOMDIR).
 
     Raises:
-        MissingHeader: no series, or no patient: splits and privacy count patients, so each needs a name.
+        EmptyFile, UnreadableScan
     """
-    series, patient, maker, modality = (
-        str(tags.get(name) or "").strip() for name in ("SeriesInstanceUID", "PatientID", "Manufacturer", "Modality")
-    )
-    for name, value in (("SeriesInstanceUID", series), ("PatientID", patient)):
-        if not value:
-            raise MissingHeader(
-                f"{file}: no {name}; give each {name.removesuffix('InstanceUID')} its own, or leave it out"
-            )
-    return SeriesTags(series, patient, maker, modality)
+    with parsing(path), path.open("rb") as file:
+        stat = os.fstat(file.fileno())
+        if stat.st_size == 0:
+            raise EmptyFile(f"{path}: zero bytes; copy the file again")
+        if not begins_as_dicom(file.read(_MARK_AT + 4)):
+            return []
+        file.seek(0)
+        tags = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+        if text(tags.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return []
+        return planes_of(tags, _header(tags, path, stat, file))
 
 
-def place_of(tags: FileDataset, *, file: str) -> SlicePlace:
-    """Where a slice lies.
+def begins_as_dicom(start: bytes) -> bool:
+    """Whether a file of these first bytes is DICOM: marked, or (as old exporters write) beginning with its elements."""
+    if start[_MARK_AT:] == b"DICM":
+        return True
+    group, vr = start[:2], start[4:6]
+    if group in (b"\2\0", b"\x08\0"):
+        return vr.isupper() or int.from_bytes(start[4:8], "little") <= _LONGEST_FIRST < len(start)
+    return group == b"\0\x08" and vr.isupper()
 
-    Raises:
-        WrongModality: not CT.
-        MissingHeader: a tag is absent or has not as many numbers as it should.
-    """
-    modality = str(_required(tags, "Modality", file))
-    if modality != "CT":
-        raise WrongModality(f"{file}: Modality is {modality!r}; only CT has Hounsfield units, leave the file out")
-    orientation = _numbers(tags, "ImageOrientationPatient", 6, file)
-    return SlicePlace(
-        file=file,
-        rows=int(_required(tags, "Rows", file)),
-        columns=int(_required(tags, "Columns", file)),
-        spacing_yx_mm=cast(tuple[float, float], _numbers(tags, "PixelSpacing", 2, file)),
-        position_xyz_mm=cast(Point, _numbers(tags, "ImagePositionPatient", 3, file)),
-        orientation=cast(Orientation, orientation),
+
+def _header(tags: FileDataset, path: Path, stat: os.stat_result, file: BinaryIO) -> FileHeader:
+    syntax = text(tags.file_meta, "TransferSyntaxUID") or _bare_syntax(tags)
+    pixels_at, pixels_bytes = _pixels(file, syntax)
+    frames = decimal(tags, "NumberOfFrames")
+    return FileHeader(
+        path=path,
+        size=stat.st_size,
+        changed_ns=stat.st_mtime_ns,
+        syntax=syntax,
+        sop_class=text(tags, "SOPClassUID"),
+        sop_uid=text(tags, "SOPInstanceUID"),
+        series_uid=text(tags, "SeriesInstanceUID"),
+        patient=text(tags, "PatientID"),
+        manufacturer=text(tags, "Manufacturer"),
+        modality=text(tags, "Modality").upper(),
+        series_number=text(tags, "SeriesNumber"),
+        series_description=text(tags, "SeriesDescription"),
+        lossy=text(tags, "LossyImageCompression"),
+        layout=_layout(tags),
+        frames=1 if frames is None else int(frames),
+        pixels_at=pixels_at,
+        pixels_bytes=pixels_bytes,
     )
 
 
-def _read(path: Path, *, specific_tags: list[str] | None) -> FileDataset:
-    with warnings.catch_warnings():
-        # pydicom warns of values that break a rule of the standard; those that matter here are checked by name.
-        warnings.simplefilter("ignore", UserWarning)
-        try:
-            return pydicom.dcmread(path, stop_before_pixels=specific_tags is not None, specific_tags=specific_tags)
-        except InvalidDicomError as error:
-            raise UnreadableScan(f"{path}: not a DICOM file (no DICM mark); leave it out") from error
-        except (OSError, EOFError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
-            raise UnreadableScan(f"{path}: cannot be read ({error}); export the series again") from error
+_shared_layout = lru_cache(maxsize=256)(Layout)
+"""The slices of a series hold one layout, not one each."""
 
 
-def _required(tags: FileDataset, name: str, file: str) -> Any:
-    value = tags.get(name)
-    if value is None or value == "":
-        raise MissingHeader(f"{file}: no {name}; without it voxels have no place, export the series again")
-    return value
+def _layout(tags: FileDataset) -> Layout:
+    representation = short(tags, "PixelRepresentation")
+    return _shared_layout(
+        short(tags, "Rows"),
+        short(tags, "Columns"),
+        short(tags, "SamplesPerPixel"),
+        text(tags, "PhotometricInterpretation"),
+        short(tags, "BitsAllocated"),
+        short(tags, "BitsStored"),
+        short(tags, "HighBit"),
+        representation,
+        short(tags, "PixelPaddingValue", is_signed=representation == 1),
+        short(tags, "PixelPaddingRangeLimit", is_signed=representation == 1),
+    )
 
 
-def _numbers(tags: FileDataset, name: str, count: int, file: str) -> tuple[float, ...]:
-    value = _required(tags, name, file)
-    try:
-        numbers = tuple(float(v) for v in cast(Sequence[float], value))
-    except (TypeError, ValueError):
-        numbers = ()
-    if len(numbers) != count:
-        raise MissingHeader(f"{file}: {name} is {value!r}; {count} numbers are needed, export the series again")
-    return numbers
+def _bare_syntax(tags: FileDataset) -> str:
+    """Of a file without a meta group: as pydicom found its bytes to be."""
+    is_implicit, is_little = tags.original_encoding
+    if not is_little:
+        return str(ExplicitVRBigEndian)
+    return str(ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian)
+
+
+def _pixels(file: BinaryIO, syntax: str) -> tuple[int | None, int]:
+    """Where the pixels begin and how many bytes they take; (None, 0) where that cannot be told at a glance."""
+    if syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+        return None, 0
+    start = file.read(12)
+    is_explicit = start[4:6] in (b"OW", b"OB") and start[6:8] == b"\0\0"
+    if start[:4] != _PIXEL_DATA or is_explicit != (syntax == ExplicitVRLittleEndian):
+        return None, 0
+    size = int.from_bytes(start[8:12] if is_explicit else start[4:8], "little")
+    if size == _UNDEFINED:
+        return None, 0
+    return file.tell() - (0 if is_explicit else 4), size

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
 
-from data.errors import BadVoxels, MissingHeader, UnreadableScan
+from data.dicom.plane import Layout, Plane
+from data.errors import BadVoxels, MissingRescale
 from data.volume import AIR_HU, INT16, as_hu
 
 DARKEST_HU = -1500
@@ -22,20 +22,52 @@ BRIGHTEST_TISSUE_HU = 3071
 0 there, which is water."""
 
 
-def to_hu(dataset: FileDataset, *, file: str) -> NDArray[np.int16]:
-    """The Hounsfield units of one slice (Y, X), padding replaced by air.
+WHOLE = 2**31
+"""Rescales of whole numbers below this are reckoned in whole numbers."""
+
+
+def rescale_of(plane: Plane) -> tuple[float, float]:
+    """Slope and intercept.
 
     Raises:
-        UnreadableScan: truncated, or in a transfer syntax that cannot be decoded.
-        MissingHeader: no rescale, so the unit is unknown.
-        BadVoxels: not one grey value a pixel, or beyond 16 bits after the rescale.
+        MissingRescale: one is absent or no number, so the unit is unknown.
+        BadVoxels: a slope of zero.
     """
-    slope, intercept = _rescale(dataset, file)
-    hu = _rescaled(_stored(dataset, file), slope, intercept, file)
-    if (padding := _tagged_padding(dataset, slope, intercept)) is not None:
-        low, high = padding
-        hu[(hu >= low) & (hu <= high)] = AIR_HU
-    return padding_to_air(hu)
+    slope, intercept = plane.slope, plane.intercept
+    if slope is None or intercept is None:
+        missing = "RescaleSlope" if slope is None else "RescaleIntercept"
+        raise MissingRescale(
+            f"{plane.name}: no {missing}, so its numbers are not Hounsfield units; export the series again"
+        )
+    if slope == 0:
+        raise BadVoxels(f"{plane.name}: RescaleSlope is 0; every voxel would be alike, export the series again")
+    return slope, intercept
+
+
+def write_hu(stored: NDArray[Any], plane: Plane, hu_YX: NDArray[np.int16]) -> bool:
+    """Write the Hounsfield units of one slice into `hu_YX`; padding becomes air.
+
+    `stored` is used up. Returns whether there was padding.
+
+    Raises:
+        MissingRescale
+        BadVoxels: beyond 16 bits after the rescale.
+    """
+    slope, intercept = rescale_of(plane)
+    tag = _padding_tag(plane.header.layout, slope, intercept)
+    is_padding = _padding_in_all_bits(stored, plane.header.layout, tag)
+    used = _used_bits(stored, plane.header.layout)
+    if is_padding is None and tag is not None:
+        is_padding = _mask(used, *tag)
+    if is_padding is not None:
+        used[is_padding] = _nearest_to_air(used, slope, intercept)  # padding may lie beyond 16 bits after the rescale
+    _write_rescaled(used, slope, intercept, plane.name, hu_YX)
+    if is_padding is not None:
+        hu_YX[is_padding] = AIR_HU
+    is_dark = bool(hu_YX.min() < DARKEST_HU)
+    if is_dark:
+        hu_YX[hu_YX < DARKEST_HU] = AIR_HU
+    return is_dark or is_padding is not None
 
 
 def padding_to_air(hu: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -43,43 +75,64 @@ def padding_to_air(hu: NDArray[np.int16]) -> NDArray[np.int16]:
     return np.where(hu < DARKEST_HU, np.int16(AIR_HU), hu) if hu.min() < DARKEST_HU else hu
 
 
-def _rescale(dataset: FileDataset, file: str) -> tuple[float, float]:
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    if slope is None or intercept is None:
-        missing = "RescaleSlope" if slope is None else "RescaleIntercept"
-        raise MissingHeader(f"{file}: no {missing}, so its numbers are not Hounsfield units; export the series again")
-    if float(slope) == 0:
-        raise BadVoxels(f"{file}: RescaleSlope is 0; every voxel would be alike, export the series again")
-    return float(slope), float(intercept)
-
-
-def _stored(dataset: FileDataset, file: str) -> NDArray[Any]:
-    try:
-        stored = dataset.pixel_array
-    except (AttributeError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
-        reason = " ".join(str(error).split())
-        raise UnreadableScan(f"{file}: its pixels cannot be decoded ({reason}); export it uncompressed") from error
-    if stored.ndim != 2:
-        raise BadVoxels(f"{file}: pixels of shape {stored.shape}; a CT slice has one grey value a pixel")
+def _used_bits(stored: NDArray[Any], layout: Layout) -> NDArray[Any]:
+    """Only BitsStored count; the bits above them hold overlays, or anything (PS3.5 8.1.1)."""
+    spare = 8 * stored.dtype.itemsize - (layout.bits_stored or 0)
+    if stored.dtype.kind in "iu" and spare > 0:
+        # Up and down again: of signed numbers the highest bit that is left carries the sign.
+        stored <<= spare
+        stored >>= spare
     return stored
 
 
-def _rescaled(stored: NDArray[Any], slope: float, intercept: float, file: str) -> NDArray[np.int16]:
-    """A new array. Where rescale and result are whole numbers in 16 bits, as nearly always, nothing wider is made."""
-    if stored.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
-        ends = [int(slope) * int(end) + int(intercept) for end in (stored.min(), stored.max())]
-        if INT16.min <= min(ends) and max(ends) <= INT16.max:
-            hu = stored.astype(np.int16)  # wraps around where stored is wider; the sum, which fits, wraps back
-            hu *= np.int64(slope).astype(np.int16)
-            hu += np.int64(intercept).astype(np.int16)
-            return hu
-    return as_hu(stored.astype(np.float64) * slope + intercept, where=file)
-
-
-def _tagged_padding(dataset: FileDataset, slope: float, intercept: float) -> tuple[float, float] | None:
-    """Hounsfield units that a tag declares to mean "nothing here"; None where there is no tag, or none to believe."""
-    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+def _padding_tag(layout: Layout, slope: float, intercept: float) -> tuple[int, int] | None:
+    """Lowest and highest stored number that a tag declares to mean "nothing here"; None where none is believed."""
+    value, limit = layout.padding, layout.padding_limit
     if value is None:
         return None
-    ends = sorted(slope * float(end) + intercept for end in (value, value if limit is None else limit))
-    return (ends[0], ends[1]) if ends[1] <= AIR_HU or ends[0] >= BRIGHTEST_TISSUE_HU else None
+    low, high = sorted((value, value if limit is None else limit))
+    dark, bright = sorted((slope * low + intercept, slope * high + intercept))
+    return (low, high) if bright <= AIR_HU or dark >= BRIGHTEST_TISSUE_HU else None
+
+
+def _padding_in_all_bits(stored: NDArray[Any], layout: Layout, tag: tuple[int, int] | None) -> NDArray[np.bool_] | None:
+    """Where pixels hold a padding value that needs more bits than are stored; None where there is no such value.
+
+    Some exporters tag, and write, −2000 as 63536 beside 12 unsigned bits; of the lower 12 alone, bone would be made.
+    """
+    if tag is None or layout.padding is None or _fits(layout.padding, layout) or stored.dtype.itemsize != 2:
+        return None
+    value = layout.padding & 0xFFFF
+    return _mask(stored.view(np.uint16), value, value)
+
+
+def _mask(stored: NDArray[Any], low: int, high: int) -> NDArray[np.bool_] | None:
+    is_padding: NDArray[np.bool_] = (stored >= low) & (stored <= high)
+    return is_padding if is_padding.any() else None
+
+
+def _fits(value: int, layout: Layout) -> bool:
+    """Whether a number can be stored in the bits that are said to be used."""
+    bits = layout.bits_stored or 16
+    return -(1 << (bits - 1)) <= value < 1 << (bits - 1) if layout.representation else 0 <= value < 1 << bits
+
+
+def _nearest_to_air(stored: NDArray[Any], slope: float, intercept: float) -> int:
+    limits = np.iinfo(stored.dtype)
+    return int(np.clip((AIR_HU - intercept) / slope, limits.min, limits.max))
+
+
+def _write_rescaled(stored: NDArray[Any], slope: float, intercept: float, name: str, hu_YX: NDArray[np.int16]) -> None:
+    """Where rescale and result are whole numbers in 16 bits, as nearly always, nothing wider is made."""
+    if slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < WHOLE:
+        ends = [int(slope) * int(end) + int(intercept) for end in (stored.min(), stored.max())]
+        if INT16.min <= min(ends) and max(ends) <= INT16.max:
+            # Wraps around where stored is wider than 16 signed bits; the sum, which fits, wraps back.
+            np.copyto(hu_YX, stored, casting="unsafe")
+            if slope != 1:
+                hu_YX *= np.int64(slope).astype(np.int16)
+            hu_YX += np.int64(intercept).astype(np.int16)
+            return
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
+        exact = stored.astype(np.float64) * slope + intercept
+    hu_YX[:] = as_hu(exact, where=name)

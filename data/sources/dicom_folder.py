@@ -1,21 +1,19 @@
-"""A folder of DICOM series with a `labels.csv`: what a hospital exports.
+"""A folder of DICOM series with labels: what a hospital exports.
 
-Any tree below `path`: series are told apart by SeriesInstanceUID (0020,000E), not by folder or name. Files that are
-not DICOM, and DICOM that is not CT, are left alone and logged.
+Any tree below `path`: series are told apart by SeriesInstanceUID (0020,000E), and stacks inside a series by what they
+show (`data.dicom.stacks`), not by folder or name. What is no scan by nature (scout views, reports, reformatted images)
+is left out and listed by `survey`; a scan that should be one and is not stops the hospital, unless it says otherwise.
 """
 
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from data.dicom.found import Stack
-from data.dicom.headers import is_dicom, place_of, read_tags, series_tags
-from data.dicom.series import read_series
-from data.dicom.stack import stack
-from data.errors import DataError, EmptySource, UnknownScan
+from data.dicom.series import volume_of
+from data.dicom.survey import Progress, Stack, survey
+from data.errors import BadSetting, EmptySource, NotAScan, ScanError, UnknownScan
 from data.samples import Candidate, ScanRef
 from data.sources.files import existing_folder, files_stamp
 from data.sources.labels import read_labels
@@ -23,11 +21,11 @@ from data.volume import CtVolume
 
 _LOG = logging.getLogger(__name__)
 
+READER = 2
+"""Raise with every change to the voxels that reading gives: caches follow it."""
 
-@dataclass(frozen=True)
-class _Series:
-    ref: ScanRef
-    files: tuple[Path, ...]
+ON_PROBLEM = ("refuse", "skip", "resample")
+ACCEPTABLE = ("lossy-image", "derived-image", "missing-modality")
 
 
 @dataclass(frozen=True)
@@ -38,74 +36,104 @@ class DicomFolder:
         path: the folder; series may lie anywhere below it.
         labels: CSV file of places (see `data.sources.labels`), relative to `path` or absolute; None for unlabelled
             scans.
+        on_problem: what becomes of a labelled series that cannot be used, and of files that cannot be read. `refuse`:
+            an error. `skip`: left out and listed. `resample`: missing slices and uneven steps are interpolated, which
+            its provenance says; what cannot be is left out and listed.
+        accept: codes of what is taken knowingly: `lossy-image`, `derived-image` and `missing-modality` (taken for CT).
 
     Raises:
-        MissingFolder, EmptySource, BadTable
-        MissingHeader: a file without SeriesInstanceUID or PatientID.
+        BadSetting, MissingFolder, EmptySource, BadTable
         UnknownScan: a label names a series that is not in the folder.
-        UnreadableScan: a file that begins as DICOM and ends too soon.
+        ScanError: where `on_problem` is refuse.
     """
 
     path: str
     labels: str | None = "labels.csv"
+    on_problem: str = "refuse"
+    accept: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.on_problem not in ON_PROBLEM:
+            raise BadSetting(f"source.on_problem is {self.on_problem!r}; there are {', '.join(ON_PROBLEM)}")
+        if unknown := sorted(set(self.accept) - set(ACCEPTABLE)):
+            raise BadSetting(f"source.accept names {unknown[0]!r}; what can be accepted is {', '.join(ACCEPTABLE)}")
 
     @property
     def resident(self) -> bool:
         return False
 
     def scans(self) -> list[ScanRef]:
-        refs = [series.ref for series in self._series.values()]
+        """Usable stacks, labelled or not."""
+        if not self._stacks:
+            raise self._empty()
         _ = self._labels  # a label of an unknown series is a fault of the folder, found before any scan is read
-        return refs
+        if faults := self._faults:
+            if self.on_problem == "refuse":
+                raise _refusal(faults)
+            for stack in faults:
+                _LOG.warning("left out (%s): %s", getattr(stack.error, "code", ""), stack.error)
+        if not self._usable:
+            raise self._empty()
+        return [stack.ref for stack in self._usable.values()]
 
     def read(self, ref: ScanRef) -> CtVolume:
-        return read_series(self._of(ref).files)
+        stack = self._of(ref)
+        if stack.box is None:
+            raise stack.error or UnknownScan(f"{self._folder}: {ref.uid} is no stack of slices")
+        return volume_of(stack.planes, stack.box)
 
     def candidates(self, ref: ScanRef) -> list[Candidate]:
         return list(self._labels.get(ref.uid, ()))
 
     def stamp(self, ref: ScanRef) -> str:
-        return files_stamp(self._of(ref).files, below=self._folder)
+        return f"{files_stamp(self._of(ref).files, below=self._folder)}-{READER}"
 
-    def survey(self) -> list[Stack]:
-        """Every stack of slices below `path`, accepted or refused with its error, sorted by uid; headers alone.
+    def survey(self, progress: Progress | None = None) -> list[Stack]:
+        """Every stack of slices below `path`, usable or refused with its error, sorted by uid; headers alone.
 
-        Raises MissingFolder.
+        The folder is looked at once; `progress` is told only then. Raises MissingFolder.
         """
-        found: dict[str, list[Path]] = {}
-        stacks = []
-        for file in _dicom_files(self._folder):
-            try:
-                tags = series_tags(read_tags(file), file=str(file))
-            except DataError as error:
-                stacks.append(Stack("", "", "", "", (file,), 1, error))
-            else:
-                found.setdefault(tags.series_uid, []).append(file)
-        return sorted([*stacks, *(_stack(uid, files) for uid, files in found.items())], key=lambda s: s.uid)
+        if "_stacks" not in self.__dict__:
+            self.__dict__["_stacks"] = self._look(progress)
+        return list(self._stacks)
 
-    def _of(self, ref: ScanRef) -> _Series:
-        if ref.uid not in self._series:
-            raise UnknownScan(f"{self._folder}: no series {ref.uid} among {len(self._series)}")
-        return self._series[ref.uid]
+    def _of(self, ref: ScanRef) -> Stack:
+        if ref.uid not in self._usable:
+            raise UnknownScan(f"{self._folder}: no usable series {ref.uid} among {len(self._usable)}")
+        return self._usable[ref.uid]
 
     @cached_property
     def _folder(self) -> Path:
         return existing_folder(self.path)
 
     @cached_property
-    def _series(self) -> Mapping[str, _Series]:
-        found: dict[str, list[Path]] = {}
-        refs: dict[str, ScanRef] = {}
-        for file in _dicom_files(self._folder):
-            tags = series_tags(read_tags(file), file=str(file))
-            if tags.modality not in ("CT", ""):
-                _LOG.info("%s: Modality %s, not CT; left alone", file, tags.modality)
-                continue
-            found.setdefault(tags.series_uid, []).append(file)
-            refs.setdefault(tags.series_uid, ScanRef(tags.series_uid, tags.patient, tags.manufacturer.upper()))
-        if not found:
-            raise EmptySource(f"{self._folder}: no CT series anywhere below; correct source.path or export scans to it")
-        return {uid: _Series(refs[uid], tuple(found[uid])) for uid in sorted(found)}
+    def _stacks(self) -> tuple[Stack, ...]:
+        return self._look(None)
+
+    def _look(self, progress: Progress | None) -> tuple[Stack, ...]:
+        return survey(
+            self._folder, accept=frozenset(self.accept), resample=self.on_problem == "resample", progress=progress
+        )
+
+    @cached_property
+    def _usable(self) -> Mapping[str, Stack]:
+        return {stack.uid: stack for stack in self._stacks if stack.error is None}
+
+    @cached_property
+    def _faults(self) -> tuple[Stack, ...]:
+        """Refused stacks that matter: labelled, or of nobody knows which series; all scans where nothing is labelled.
+
+        What is refused beside the usable stack of a series (its scout view, a stray slice) is listed by `survey` only.
+        """
+        whole = {stack.series_uid for stack in self._usable.values()}
+        refused = [stack for stack in self._stacks if stack.error is not None and stack.uid not in whole]
+        labelled = {uid.partition("#")[0] for uid in self._labels}
+        return tuple(
+            stack
+            for stack in refused
+            if stack.uid in labelled
+            or (not isinstance(stack.error, NotAScan) and (self.labels is None or not stack.uid))
+        )
 
     @cached_property
     def _labels(self) -> Mapping[str, list[Candidate]]:
@@ -113,32 +141,35 @@ class DicomFolder:
             return {}
         path = self._folder / self.labels
         labels = read_labels(path)
-        if unknown := [uid for uid in labels if uid not in self._series]:
-            raise UnknownScan(
-                f"{path}: names {len(unknown)} series that are not below {self._folder} (first: {unknown[0]}; "
-                f"{len(self._series)} are there); correct series_uid or add the scans"
-            )
+        self._refuse_unknown(path, labels)
         return labels
 
+    def _refuse_unknown(self, path: Path, labels: Mapping[str, object]) -> None:
+        series = {stack.series_uid for stack in self._stacks}
+        if unknown := [uid for uid in labels if uid not in self._usable and uid not in series]:
+            raise UnknownScan(
+                f"{path}: names {len(unknown)} series that are not below {self._folder} (first: {unknown[0]}; "
+                f"{len(series)} are there); correct series_uid or add the scans"
+            )
+        split = [stack.uid for stack in self._usable.values() if stack.uid != stack.series_uid]
+        if ambiguous := [uid for uid in labels if uid not in self._usable and f"{uid}#" in "\n".join(split)]:
+            ways = [uid for uid in split if uid.startswith(f"{ambiguous[0]}#")]
+            raise UnknownScan(
+                f"{path}: series {ambiguous[0]} holds {len(ways)} scans, {' and '.join(map(repr, ways))}; "
+                "name the one that is labelled"
+            )
 
-def _stack(uid: str, files: Sequence[Path]) -> Stack:
-    headers = [read_tags(file) for file in files]
-    tags = series_tags(headers[0], file=str(files[0]))
-    words = (headers[0].get(name) for name in ("SeriesNumber", "SeriesDescription"))
-    description = " ".join(str(word).strip() for word in words if word not in (None, ""))
-    error = None
-    try:
-        stack([place_of(header, file=str(file)) for header, file in zip(headers, files, strict=True)])
-    except DataError as fault:
-        error = fault
-    return Stack(uid, tags.patient, tags.manufacturer.upper(), description, tuple(files), len(files), error)
+    def _empty(self) -> EmptySource:
+        refused = [stack for stack in self._stacks if stack.error is not None]
+        why = f" ({len(refused)} stacks are refused, first: {refused[0].error})" if refused else ""
+        return EmptySource(
+            f"{self._folder}: no usable CT series anywhere below{why}; correct source.path or export scans to it"
+        )
 
 
-def _dicom_files(folder: Path) -> Iterator[Path]:
-    """Files that begin as DICOM, in an order that does not depend on the file system."""
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            file = Path(parent, name)
-            if file.is_file() and is_dicom(file):
-                yield file
+def _refusal(faults: Sequence[Stack]) -> ScanError:
+    """The first fault, as the hospital's: its class and code, and how many more there are."""
+    first = faults[0].error
+    kind = ScanError if first is None else type(first)
+    more = f"; so are {len(faults) - 1} more" if len(faults) > 1 else ""
+    return kind(f"{first} (refused{more}; `fedvox data check` lists all, on_problem: skip goes on without them)")

@@ -14,12 +14,15 @@ from data.errors import BadTable
 from data.samples import Candidate
 from data.tables import read_columns, text
 
+_LONGEST_UID = 160
+"""A UID has 64 characters; where one series holds several scans, `#` and what sets one apart follow."""
+
 _REQUIRED: Mapping[str, type] = {"series_uid": str, "x_mm": float, "y_mm": float, "z_mm": float, "label": int}
 
 
 def read_labels(path: Path) -> dict[str, list[Candidate]]:
     """Candidates by series, in the file's order. Raises BadTable, with the line."""
-    columns = read_columns(path, _REQUIRED, optional={"diameter_mm": float})
+    columns = read_columns(path, _REQUIRED, optional={"diameter_mm": float}, text_bytes=_LONGEST_UID)
     uids, labels = text(columns["series_uid"]), columns["label"].tolist()
     places = zip(*(columns[name].tolist() for name in ("x_mm", "y_mm", "z_mm")), strict=True)
     diameters = columns["diameter_mm"].tolist() if "diameter_mm" in columns else [math.nan] * len(uids)

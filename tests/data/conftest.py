@@ -45,16 +45,21 @@ def _write_series(
     orientation: Sequence[float] = (1, 0, 0, 0, 1, 0),
     slope: float = 1.0,
     intercept: float = -1024.0,
+    table_xyz: Sequence[float] | None = None,
     leave_out: Sequence[int] = (),
     alter: Callable[[Dataset, int], None] = lambda dataset, z: None,
 ) -> list[Path]:
-    """Write a CT series, one file a slice; `alter` may spoil each slice before it is written."""
+    """Write a CT series, one file a slice; `alter` may spoil each slice before it is written.
+
+    Slices follow each other along their normal, or along `table_xyz`: a tilted gantry's do.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    normal = np.cross(orientation[:3], orientation[3:])
+    normal = np.cross(orientation[:3], orientation[3:]) if table_xyz is None else np.array(table_xyz)
     paths = []
     for z in [z for z in range(len(hu_ZYX)) if z not in leave_out]:
         dataset = Dataset()
         dataset.SOPClassUID = CTImageStorage
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         dataset.SOPInstanceUID = f"{uid}.{z + 1}"
         dataset.SeriesInstanceUID = uid
         dataset.PatientID = patient
