@@ -9,6 +9,7 @@ import platform
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Contenders get one thread each. Read when numpy and torch are first imported, so topics are imported later."""
 
+TOLD_FRAMES = -4
+"""Of a topic that failed: the innermost ones."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Exit code 0 whether or not targets are met (a busy machine is no error), 1 where a topic could not run."""
@@ -43,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
                     found.append(row)
                     screen.print(f"  {row.name}: {_cells(row)[2]} ({row.target}) {row.verdict}")
             except Exception:  # noqa: BLE001  # the other topics still count
-                screen.print_exception()
+                traceback.print_exc(limit=TOLD_FRAMES)
                 failures += 1
     _print(found, screen)
     args.json.write_text(json.dumps(_report(found), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -74,5 +74,5 @@ class Bare:
     def _mean(self, trained: Mapping[str, Tensors]) -> Tensors:
         patients = {name: len(set(self.hospitals[name].train.patients)) for name in trained}
         shares = {name: count / sum(patients.values()) for name, count in patients.items()}
-        first = next(iter(trained.values()))
-        return {key: sum(np.float32(shares[name]) * t[key] for name, t in trained.items()) for key in first}
+        parts = [{key: np.float32(shares[name]) * t for key, t in its.items()} for name, its in trained.items()]
+        return {key: np.sum([part[key] for part in parts], axis=0, dtype=np.float32) for key in parts[0]}

@@ -7,9 +7,10 @@ rotations by 90°, one process and one thread on each side, nothing trained.
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ def _ours(crops: Crops) -> Pipeline:
     return Pipeline(epoch, 20)
 
 
-def _all(loader: monai_pipelines.DataLoader, crops: Crops) -> None:
+def _all(loader: Iterable[Any], crops: Crops) -> None:
     if (got := monai_pipelines.drain(loader)) != len(crops):
         raise RuntimeError(f"the reference gave {got} crops, {len(crops)} are there")
 

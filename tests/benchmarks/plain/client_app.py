@@ -14,7 +14,7 @@ def train(message: Message, context: Context) -> Message:
     """One epoch from the model received."""
     (x, y), mine = task.load(str(context.run_config["cubes"])), _mine(context)
     model = task.build()
-    model.load_state_dict(message.content["arrays"].to_torch_state_dict())
+    model.load_state_dict(message.content["arrays"].to_torch_state_dict())  # type: ignore[union-attr]
     loss = task.train(model, x, y, mine["train"], np.random.default_rng())
     metrics = MetricRecord({"train_loss": loss, "num-examples": len(mine["train"])})
     return Message(RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics}), reply_to=message)
@@ -25,7 +25,7 @@ def evaluate(message: Message, context: Context) -> Message:
     """Score the model received on validation cubes."""
     (x, y), mine = task.load(str(context.run_config["cubes"])), _mine(context)
     model = task.build()
-    model.load_state_dict(message.content["arrays"].to_torch_state_dict())
+    model.load_state_dict(message.content["arrays"].to_torch_state_dict())  # type: ignore[union-attr]
     accuracy = task.score(model, x, y, mine["validation"])
     metrics = MetricRecord({"accuracy": accuracy, "num-examples": len(mine["validation"])})
     return Message(RecordDict({"metrics": metrics}), reply_to=message)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from models.resnet3d import resnet
@@ -18,7 +19,7 @@ def build() -> torch.nn.Module:
     return resnet(depth=10, widths=(16, 32, 64, 128))
 
 
-def load(cubes: str) -> tuple[np.ndarray, np.ndarray]:
+def load(cubes: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """All cubes (N, 32, 32, 32) uint8 and their labels."""
     with np.load(cubes) as archive:
         return archive["x"], archive["y"]
@@ -30,7 +31,7 @@ def rows(split: str) -> dict[str, dict[str, list[int]]]:
     return found
 
 
-def train(model: torch.nn.Module, x: np.ndarray, y: np.ndarray, mine: list[int], rng: np.random.Generator) -> float:
+def train(model: torch.nn.Module, x: NDArray[Any], y: NDArray[Any], mine: list[int], rng: np.random.Generator) -> float:
     """One epoch of AdamW; the mean loss."""
     labels = y[mine]
     pos_weight = torch.tensor((labels == 0).sum() / (labels == 1).sum(), dtype=torch.float32)
@@ -44,18 +45,18 @@ def train(model: torch.nn.Module, x: np.ndarray, y: np.ndarray, mine: list[int],
         targets = torch.from_numpy(y[batch]).float()
         optimiser.zero_grad()
         loss = functional.binary_cross_entropy_with_logits(model(inputs).squeeze(1), targets, pos_weight=pos_weight)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(loss.item())
     return float(np.mean(losses))
 
 
-def flipped(cube: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def flipped(cube: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     """The cube, mirrored along each axis or not."""
-    return np.flip(cube, [axis for axis in range(3) if rng.random() < 0.5])
+    return np.flip(cube, tuple(axis for axis in range(3) if rng.random() < 0.5))
 
 
-def score(model: torch.nn.Module, x: np.ndarray, y: np.ndarray, mine: list[int]) -> float:
+def score(model: torch.nn.Module, x: NDArray[Any], y: NDArray[Any], mine: list[int]) -> float:
     """Accuracy at probability 0.5."""
     model.eval()
     right = 0
