@@ -21,7 +21,7 @@ DIAMETER_MM = (3.2, 32.3)
 """As in LUNA16's annotations, whose mean is 8.31 mm."""
 _LOG_ABOVE_SMALLEST = (1.27, 0.88)
 """Mean and standard deviation of log(diameter - smallest): fitted to LUNA16's quantiles (5.1, 6.4, 9.7 mm)."""
-WALL_DEPTH = 0.6
+WALL_DEPTH = 0.65
 """How deep under the pleura the centre of a pleural finding lies, in radii; the same for nodules and bumps."""
 
 
@@ -74,12 +74,19 @@ def draw_finding(kind: str, place: Place, rng: np.random.Generator) -> Finding:
     return Finding(kind, label, place, tuple(draw(place, rng)))
 
 
+def draw_kind(shares: Mapping[str, float], diameter_mm: float, rng: np.random.Generator) -> str:
+    """One of the kinds that come in this size, in their shares."""
+    fit = {kind: share for kind, share in shares.items() if diameter_mm >= SMALLEST_MM.get(kind, 0.0)}
+    weights = np.array(list(fit.values()))
+    return str(rng.choice(list(fit), p=weights / weights.sum()))
+
+
 def _solid(place: Place, rng: np.random.Generator) -> list[Stroke]:
     return [Stroke(_ball(place, rng), _density(rng)), *_companions(place, rng)]
 
 
 def _part_solid(place: Place, rng: np.random.Generator) -> list[Stroke]:
-    core = Place(place.centre, place.diameter_mm * rng.uniform(0.4, 0.7), place.outward)
+    core = Place(place.centre, place.diameter_mm * rng.uniform(0.5, 0.75), place.outward)
     return [
         Stroke(_ball(place, rng), _haze(rng)),
         Stroke(_ball(core, rng), _density(rng)),
@@ -123,8 +130,8 @@ def _junction(place: Place, rng: np.random.Generator) -> list[Stroke]:
 
 def _scar(place: Place, rng: np.random.Generator) -> list[Stroke]:
     """A strand or a plate with the volume of a nodule of this diameter."""
-    long = rng.uniform(1.5, 2.1)
-    middle = rng.uniform(0.55, 0.75) if rng.random() < 0.5 else rng.uniform(1.1, 1.5)
+    long = rng.uniform(2.6, 3.6)
+    middle = rng.uniform(0.5, 0.65) if rng.random() < 0.5 else rng.uniform(1.1, 1.5)
     radius = place.diameter_mm / 2
     semi_axes = (long * radius, middle * radius, radius / (long * middle))
     shape = Ellipsoid(place.centre, semi_axes, attitude(rng), _knobs(rng, 0.15))
@@ -135,7 +142,7 @@ def _pleural_bump(place: Place, rng: np.random.Generator) -> list[Stroke]:
     """A broad, shallow thickening of the pleura."""
     radius = place.diameter_mm / 2
     wall = np.array(place.centre) + WALL_DEPTH * radius * place.outward
-    semi_axes = (rng.uniform(0.9, 1.3) * radius, rng.uniform(1.5, 2.2) * radius, rng.uniform(1.5, 2.2) * radius)
+    semi_axes = (rng.uniform(0.75, 1.0) * radius, rng.uniform(2.0, 2.8) * radius, rng.uniform(2.0, 2.8) * radius)
     shape = Ellipsoid(_point(wall), semi_axes, attitude(rng, place.outward), _knobs(rng, 0.1))
     return [Stroke(shape, _density(rng)), *_companions(place, rng)]
 
@@ -153,9 +160,13 @@ KINDS: Mapping[str, tuple[int, Draw]] = {
 """Kind → label, and how it is drawn."""
 
 AT_PLEURA = frozenset({"juxta-pleural", "pleural-bump"})
-NODULES: Mapping[str, float] = {"solid": 0.4, "part-solid": 0.15, "spiculated": 0.2, "juxta-pleural": 0.25}
-MIMICS: Mapping[str, float] = {"crossing": 0.25, "junction": 0.2, "scar": 0.3, "pleural-bump": 0.25}
+NODULES: Mapping[str, float] = {"solid": 0.45, "part-solid": 0.15, "spiculated": 0.2, "juxta-pleural": 0.2}
+MIMICS: Mapping[str, float] = {"crossing": 0.3, "junction": 0.2, "scar": 0.3, "pleural-bump": 0.2}
 """How often each kind is drawn; nodules and mimics lie at the pleura equally often."""
+
+
+SMALLEST_MM: Mapping[str, float] = {"part-solid": 6.0}
+"""Below this diameter a kind is not told apart even by readers (Fleischner 2017 follows part-solid nodules from 6 mm)."""
 
 
 def _ball(place: Place, rng: np.random.Generator, size: float = 1.0) -> Ellipsoid:
@@ -176,19 +187,19 @@ def _density(rng: np.random.Generator) -> float:
 
 def _haze(rng: np.random.Generator) -> float:
     """HU of ground glass."""
-    return float(rng.uniform(-680, -420))
+    return float(rng.uniform(-600, -350))
 
 
 def _hazy(place: Place, rng: np.random.Generator) -> list[Stroke]:
     """Ground glass around some mimics, as around part-solid nodules."""
-    return [Stroke(_ball(place, rng), _haze(rng))] if rng.random() < 0.25 else []
+    return [Stroke(_ball(place, rng), _haze(rng))] if rng.random() < 0.15 else []
 
 
 def _companions(place: Place, rng: np.random.Generator) -> list[Stroke]:
     """Vessels that run through or close by, as they do everywhere in a lung."""
     strokes = []
-    for _ in range(int(rng.integers(0, 3))):
-        radius = rng.uniform(0.5, 1.3)
+    for _ in range(int(rng.integers(0, 2))):
+        radius = rng.uniform(0.4, 0.9)
         along, beside = attitude(rng)[:2]
         middle = np.array(place.centre) + beside * rng.uniform(0, 0.5 * place.diameter_mm + radius)
         for sign in (-1, 1):
@@ -197,7 +208,7 @@ def _companions(place: Place, rng: np.random.Generator) -> list[Stroke]:
 
 
 def _vessel_radius(place: Place, rng: np.random.Generator) -> float:
-    return float(np.clip(rng.uniform(0.22, 0.32) * place.diameter_mm, 0.8, 4.5))
+    return float(np.clip(rng.uniform(0.17, 0.25) * place.diameter_mm, 0.75, 3.5))
 
 
 def _vessel(start: Vector, towards: Vector, radius: float, rng: np.random.Generator) -> list[Stroke]:

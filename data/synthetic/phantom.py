@@ -4,7 +4,6 @@ In:  a `Scanner`, the `Frame` to be scanned and a random generator; nothing else
 Out: `Patient`: `CtVolume` (int16 HU, LPS) and the candidates in it, nodules (label 1) and mimics (label 0).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from data.samples import Candidate
 from data.synthetic.canvas import Canvas, Grid
-from data.synthetic.findings import AT_PLEURA, MIMICS, NODULES, WALL_DEPTH, Finding, Place, draw_diameter, draw_finding
+from data.synthetic.findings import AT_PLEURA, MIMICS, NODULES, WALL_DEPTH, Finding, Place, draw_diameter, draw_finding, draw_kind
 from data.synthetic.scanners import Scanner
 from data.synthetic.thorax import Thorax, draw_thorax, paint_thorax
 from data.synthetic.threads import paint_branches
@@ -25,8 +24,10 @@ below `ONE_LUNG_MM` a part of one lung, as radiologists order it for a second lo
 ONE_LUNG_MM = 170.0
 LOWEST_MM, HIGHEST_MM = 15.0, 190.0
 """Levels of the chest between which scans lie (see `thorax`)."""
-APART_MM = 8.0
+APART_MM = 20.0
 """Gap between the surfaces of two findings."""
+CLEAR_MM = 10.0
+"""Findings that are not pleural keep this far from the pleura (very large ones come nearer)."""
 EDGE_MM = 7.0
 """Findings keep this far from the edge of the scan."""
 AROUND_MM = 12.0
@@ -40,10 +41,10 @@ class Frame:
 
     matrix: int = 160
     """Rows and columns of a slice."""
-    field_of_view_mm: float = 230.0
+    field_of_view_mm: float = 215.0
     length_mm: float = 96.0
     """From the first slice to the last, along the body."""
-    candidates: int = 10
+    candidates: int = 12
     """Findings a patient, on average; about half of them nodules."""
 
     def __post_init__(self) -> None:
@@ -113,8 +114,8 @@ def _draw_findings(thorax: Thorax, grid: Grid, frame: Frame, rng: np.random.Gene
     """Findings that do not touch, large ones placed first; fewer than wished where the lungs are full."""
     count = int(rng.integers(max(2, frame.candidates - 3), frame.candidates + 4))
     nodules = int(np.clip(rng.binomial(count, 0.5), 1, count - 1))
-    kinds = [*_names(NODULES, nodules, rng), *_names(MIMICS, count - nodules, rng)]
-    diameters = [draw_diameter(rng) for _ in kinds]
+    diameters = [draw_diameter(rng) for _ in range(count)]
+    kinds = [draw_kind(NODULES if i < nodules else MIMICS, diameter, rng) for i, diameter in enumerate(diameters)]
     points = _points(grid, rng)
     depths = -thorax.at(points)
     findings: list[Finding] = []
@@ -123,10 +124,6 @@ def _draw_findings(thorax: Thorax, grid: Grid, frame: Frame, rng: np.random.Gene
         if place is not None:
             findings.append(draw_finding(kinds[i], place, rng))
     return [findings[i] for i in rng.permutation(len(findings))]
-
-
-def _names(shares: Mapping[str, float], count: int, rng: np.random.Generator) -> list[str]:
-    return [str(name) for name in rng.choice(list(shares), size=count, p=list(shares.values()))]
 
 
 def _points(grid: Grid, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -151,14 +148,14 @@ def _place(
 ) -> Place | None:
     """The first of the points where a finding fits; None where none does."""
     radius = diameter_mm / 2
-    fits = np.abs(depths - WALL_DEPTH * radius) < 4 if at_pleura else depths > min(radius, 12.0) + 1.5
+    fits = np.abs(depths - WALL_DEPTH * radius) < 4 if at_pleura else depths > min(radius, 12.0) + CLEAR_MM
     for other in taken:
         far = radius + other.place.diameter_mm / 2 + APART_MM
         fits &= np.linalg.norm(points - np.array(other.place.centre), axis=1) > far
     if not fits.any():
         return None
     first = int(np.argmax(fits))
-    outward = thorax.outward(points[first : first + 1])[0]
+    outward = thorax.outward(points[first])
     centre = points[first] + outward * (depths[first] - WALL_DEPTH * radius if at_pleura else 0.0)
     return Place((float(centre[0]), float(centre[1]), float(centre[2])), diameter_mm, outward)
 
@@ -166,7 +163,7 @@ def _place(
 def _candidate(finding: Finding, table_xyz_mm: NDArray[np.float64], rng: np.random.Generator) -> Candidate:
     """As a reader marks it: off the true centre by a fraction of the size, and not more exact than 0.01 mm."""
     place = finding.place
-    miss = rng.normal(0, 0.3 + 0.04 * place.diameter_mm, 3)
+    miss = rng.normal(0, 0.2 + 0.03 * place.diameter_mm, 3)
     x, y, z = np.round(np.array(_moved(place.centre, table_xyz_mm)) + miss, 2)
     diameter = round(place.diameter_mm, 2) if finding.label else None
     return Candidate((float(x), float(y), float(z)), finding.label, diameter)

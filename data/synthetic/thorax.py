@@ -21,6 +21,10 @@ APEX_MM, WIDEST_MM = 235.0, 70.0
 """Heights of the lungs' tips, and of the level above which the cavity narrows."""
 RIB_STEP_MM, RIB_HALF_HEIGHT_MM, RIB_HALF_DEPTH_MM, RIB_OUTSIDE_MM, RIB_SLOPE = 27.0, 6.0, 3.6, 6.5, 0.45
 """Ribs: distance from one to the next, half their section, depth behind the pleura, descent towards the front."""
+CORTEX_FROM = 0.62
+"""Share of a rib's section that is marrow."""
+BREASTBONE_MM = 14.0
+"""Nearer the middle than this are breastbone and spine, which are drawn on their own."""
 TEXTURE_MM, TEXTURE_HU = 7.0, 28.0
 """Length over which the density of lung tissue wanders, and how far."""
 
@@ -62,13 +66,13 @@ class Thorax:
             np.maximum(distance, -organ.distance(x, y, z), out=distance)
         return distance
 
-    def outward(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Unit directions (N, 3) in which the lungs' surface is nearest, from points (N, 3)."""
-        step = 0.5
-        slope = np.stack([self.at(points + step * axis) - self.at(points - step * axis) for axis in np.eye(3)], axis=1)
-        steep = np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-9)
-        directions: NDArray[np.float64] = slope / steep
-        return directions
+    def outward(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Unit direction in which the lungs' surface is nearest."""
+        steps = 0.5 * np.concatenate([np.eye(3), -np.eye(3)])
+        ahead, behind = np.split(self.at(point + steps), 2)
+        slope = ahead - behind
+        direction: NDArray[np.float64] = slope / max(float(np.linalg.norm(slope)), 1e-9)
+        return direction
 
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """`lung` at points (N, 3)."""
@@ -128,18 +132,19 @@ def _fill(hu_ZYX: NDArray[np.float32], share: NDArray[np.float32], hu: float | N
 
 def _paint_ribs(canvas: Canvas, thorax: Thorax, cavity: Mm) -> None:
     """Ribs as bands of the chest wall that descend from the spine to the front: a few per cent of the voxels."""
-    s = thorax.scale
-    depth = cavity / s - RIB_OUTSIDE_MM
-    where = np.nonzero(np.abs(depth) < RIB_HALF_DEPTH_MM + 1)
-    x, y, z = (axis.ravel() / s for axis in canvas.grid.axes)
-    level = z[where[0]] - RIB_SLOPE * y[where[1]] + thorax.rib_phase_mm
+    s, grid = thorax.scale, canvas.grid
+    middle, reach = RIB_OUTSIDE_MM * s, (RIB_HALF_DEPTH_MM + 1) * s
+    where = np.flatnonzero(np.abs(cavity - np.float32(middle)) < reach)
+    k, j, i = np.unravel_index(where, grid.shape_zyx)
+    x, y, z = (axis.ravel() / s for axis in grid.axes)
+    level = z[k] - RIB_SLOPE * y[j] + thorax.rib_phase_mm
     height = (level + RIB_STEP_MM / 2) % RIB_STEP_MM - RIB_STEP_MM / 2
-    section = np.hypot(depth[where] / RIB_HALF_DEPTH_MM, height / RIB_HALF_HEIGHT_MM)
-    bone = np.where(section > 0.62, CORTEX_HU, MARROW_HU)
-    share = covered((section - 1) * RIB_HALF_DEPTH_MM * s, canvas.grid.voxel_mm)
-    share *= np.abs(x[where[2]]) > 14  # breastbone and spine are drawn on their own
-    hu = canvas.hu_ZYX[where]
-    canvas.hu_ZYX[where] = hu + share * (bone - hu)
+    depth = cavity.ravel()[where] / s - RIB_OUTSIDE_MM
+    section = np.hypot(depth / RIB_HALF_DEPTH_MM, height / RIB_HALF_HEIGHT_MM)
+    share = covered((section - 1) * RIB_HALF_DEPTH_MM * s, grid.voxel_mm)
+    share *= np.abs(x[i]) > BREASTBONE_MM
+    flat = canvas.hu_ZYX.ravel()
+    flat[where] += share * (np.where(section > CORTEX_FROM, CORTEX_HU, MARROW_HU) - flat[where])
 
 
 def _paint_middle(canvas: Canvas, thorax: Thorax) -> None:

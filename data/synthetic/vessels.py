@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 Points = NDArray[np.float64]
 """(N, 3): x, y, z in mm."""
 
-TWIG_MM = 0.45
+TWIG_MM = 0.36
 """Radius of a vessel that serves one place: about as thin as a CT shows."""
-PLACE_MM3 = 700.0
-"""Lung tissue a twig serves: neighbouring twigs are some 9 mm apart."""
+PLACE_MM3 = 1000.0
+"""Lung tissue a twig serves: neighbouring twigs are some 10 mm apart."""
 INSIDE_MM = 1.0
 """Twigs end this far from the pleura."""
 ROOTS_MM = 5.0
