@@ -122,9 +122,8 @@ def resnet(
     """Build and initialise a 3D ResNet: x_BCZYX, 16 to 64 voxels a side or more → logits (B, classes).
 
     `groups` is the most channel groups a group norm has; a narrow layer has the largest number below it that divides
-    the layer's channels and leaves at least eight of them to a group. Without `max_pool` the maps stay twice as large:
-    below about 32 voxels a side the last stage is a single voxel otherwise, and a group norm has little left to
-    normalise (phantoms of 24³ are then not learnt at all). Same arguments, same numbers: torch's global
+    the layer's channels and leaves at least eight of them to a group. Without `max_pool` the maps stay twice as large,
+    for eight times the work in the first stage. Same arguments, same numbers: torch's global
     generator is neither read nor moved.
 
     Raises ValueError for a depth, widths, norm, groups or stride that cannot be built.
