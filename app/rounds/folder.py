@@ -2,6 +2,7 @@
 
 config.yaml  overrides.txt  fingerprint.json     what it was
 run.json                                         the name that hospitals know it by
+comparison.json                                  what hospitals told of their data before round 1, and what was found
 rounds.jsonl                                     one line of facts a round
 checkpoint/[LEG/]state.safetensors               to go on from
 [legs/LEG/]model.safetensors, model.json         what it made
@@ -91,19 +92,23 @@ class RunFolder:
                 return
 
 
+BEGINNINGS = ("config.yaml", "fingerprint.json", "run.json", "overrides.txt.")
+"""What a folder holds where making it was cut short: `overrides.txt` is the last file, and makes it a run's."""
+
+
 def create(path: Path, config: Config, overrides: list[str]) -> RunFolder:
-    """Make a new run folder.
+    """Make a new run folder; one that was left half made is made again.
 
     Raises:
         ConfigError: the folder exists and is not empty.
     """
-    if path.exists() and any(path.iterdir()):
+    if path.exists() and any(not file.name.startswith(BEGINNINGS) for file in path.iterdir()):
         raise ConfigError(f"the run folder {path} exists already; name another, or continue it with --resume {path}")
     path.mkdir(parents=True, exist_ok=True)
     write_text(path / "config.yaml", to_yaml(config))
-    write_text(path / "overrides.txt", to_line(overrides) + "\n")
     write_json(path / "fingerprint.json", fingerprint(config))
     write_json(path / "run.json", {"run": f"{path.name}-{secrets.token_hex(4)}"})
+    write_text(path / "overrides.txt", to_line(overrides) + "\n")
     return RunFolder(path)
 
 

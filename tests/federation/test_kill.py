@@ -1,0 +1,65 @@
+"""A run killed with SIGKILL at a step on disk, and resumed, ends where the undisturbed run ends, bit by bit."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.federation.conftest import SMALL
+
+STATE_EVERYWHERE = ["strategy=scaffold", "strategy/server_opt=adam", "strategy/wire=topk"]
+"""Moments and a control variate at the server; control variates and what the codec lost at the hospitals."""
+
+STRIDE = 3
+"""A write takes five steps (open, sync, rename, remove, sync), so every kind of step is met in some write."""
+
+
+@pytest.fixture
+def few_cubes(tmp_path):
+    """Twelve patients a hospital, two cubes each."""
+    rng = np.random.default_rng(7)
+    y = np.tile([0, 1], 36)
+    x = rng.integers(0, 90, (72, 16, 16, 16)).astype(np.uint8)
+    x[y == 1, 5:11, 5:11, 5:11] += 120
+    vendor = np.array(["GE", "SIEMENS", "PHILIPS"])[np.arange(72) // 2 % 3]
+    np.savez(tmp_path / "cubes.npz", x=x, y=y, patient=np.repeat(np.arange(36), 2).astype(str), vendor=vendor)
+    return tmp_path / "cubes.npz"
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_step_resumes_to_the_same_end(tmp_path, few_cubes):
+    (tmp_path / "runs").mkdir()
+    settings = [*SMALL, "model.widths=[4,4,8,8]", "training.batch_size=8", "replicates=2", *STATE_EVERYWHERE]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.federation.kill_steps", tmp_path / "runs", str(STRIDE), *settings,
+         f"source.path={few_cubes}"],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=570, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    kills = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(kills) > 20
+    assert {kind.split()[0] for kind in (kill["before"] for kill in kills)} >= {"fsync", "replace", "unlink"}
+    assert [kill for kill in kills if kill["differs"]] == []
+
+
+def test_a_folder_left_half_made_is_made_again(overrides, tmp_path, monkeypatch):
+    from app.commands import launch
+    from app.rounds import folder
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder, "write_text", die)
+    with pytest.raises(KeyboardInterrupt):
+        launch.fresh(tmp_path / "run", overrides)
+    monkeypatch.undo()
+    monkeypatch.setattr(folder, "write_json", die)
+    with pytest.raises(KeyboardInterrupt):
+        launch.fresh(tmp_path / "run", overrides)
+    monkeypatch.undo()
+    assert (tmp_path / "run" / "config.yaml").exists()
+    assert not (tmp_path / "run" / "overrides.txt").exists()
+    assert launch.fresh(tmp_path / "run", overrides).folder.overrides()[: len(overrides)] == overrides
