@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from app.rounds.roster import HELLO
+from app.rounds.roster import HELLO, STATISTICS
 from app.site.shield import shielded
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ def evaluate(message: Message, context: Context) -> Message:
 def hello(message: Message, context: Context) -> Message:
     """Say which hospital this node is."""
     return shielded(_hello)(message, context)
+
+
+@app.query(STATISTICS.partition(".")[2])
+def statistics(message: Message, context: Context) -> Message:
+    """Say what the hospital's data measure, so that one that would poison the others is seen before round 1."""
+    return shielded(_statistics)(message, context)
 
 
 def _train(message: Message, context: Context) -> Message:
@@ -65,6 +71,13 @@ def _evaluate(message: Message, context: Context) -> Message:
             return records.scores(message, {**facts, **(asdict(statement) if statement else {})}, scores)
 
         return pay(place, message, plan, "scoring", answer)
+
+
+def _statistics(message: Message, context: Context) -> Message:
+    from app.site.introduction import introduce
+    from strategies import records
+
+    return records.scores(message, introduce(context, records.read_plan(message)))
 
 
 def _hello(message: Message, context: Context) -> Message:

@@ -9,6 +9,7 @@ from app.config import Config, build
 from app.fingerprint import code_hash, config_hash
 from app.rounds.best import best_of
 from app.rounds.checkpoint import load_state
+from app.rounds.comparison import compare
 from app.rounds.folder import RunFolder
 from app.rounds.legs import Leg, legs
 from app.rounds.model_file import save_model
@@ -44,6 +45,8 @@ def conduct(
     """
     run = Run(config, folder, folder.run_name(), config["seed"] or 0, listen)
     strategy: Federated = build(config["strategy"])
+    every = tuple(config["federation"]["hospitals"])
+    compare(grid, config, folder, _roster(config, every), _plan(strategy, run, legs(config)[0]))
     outcomes = [_leg(grid, strategy, run, leg) for leg in legs(config)]
     return write_summary(config, folder, outcomes, engine=engine)
 

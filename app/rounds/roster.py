@@ -9,6 +9,9 @@ from flwr.serverapp import Grid
 HELLO = f"{MessageType.QUERY}.hello"
 """Asks a node which hospital it is."""
 
+STATISTICS = f"{MessageType.QUERY}.statistics"
+"""Asks a hospital what its data measure."""
+
 HELLO_SECONDS = 60.0
 
 

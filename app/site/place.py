@@ -67,14 +67,24 @@ def visit(context: Context, plan: Plan) -> Iterator[Place]:
             training is private, anything else that went wrong.
         ConfigError, DataError: the hospital cannot be opened. Its own log has the words.
     """
-    overrides = str(context.run_config.get("overrides", ""))
-    config = _composed(overrides)
-    check_fingerprint(plan, config)
+    config = configured(context, plan)
     with discreet(is_private=terms_of(config) is not None):
-        place = _open(overrides, plan.hospital, plan.fold, plan.seed, str(context.node_config.get("site", "")))
+        place = _open(_overrides(context), plan.hospital, plan.fold, plan.seed, _site_file(context))
         with logbook(place.name, place.sites[0].state_dir):
             check_policies(place)
             yield place
+
+
+def configured(context: Context, plan: Plan) -> Config:
+    """The run's settings, as this node composes them. Raises Declined where they or the code are not the server's."""
+    config = _composed(_overrides(context))
+    check_fingerprint(plan, config)
+    return config
+
+
+def site_of(context: Context, plan: Plan) -> Site:
+    """The hospital that the plan names, if this node may play it; no scan is opened. Raises ConfigError, DataError."""
+    return _site(_overrides(context), plan.hospital, _site_file(context))
 
 
 def check_policies(place: Place) -> None:
@@ -96,6 +106,14 @@ def check_fingerprint(plan: Plan, config: Config) -> None:
     for what, theirs, own in zip(("code", "configuration"), (plan.code, plan.config), ours, strict=True):
         if theirs != own:
             raise Declined(f"other-{what}-{own}", f"the server runs {what} {theirs}, this hospital {own}")
+
+
+def _overrides(context: Context) -> str:
+    return str(context.run_config.get("overrides", ""))
+
+
+def _site_file(context: Context) -> str:
+    return str(context.node_config.get("site", ""))
 
 
 @lru_cache(maxsize=8)
@@ -125,7 +143,12 @@ def _open(overrides: str, name: str, fold: int, seed: int, site_file: str) -> Pl
 
 @lru_cache(maxsize=64)
 def _opened(overrides: str, name: str, site_file: str) -> tuple[Site, Crops]:
-    """Headers, labels and the memory maps of the cache."""
-    config = _composed(overrides)
-    site = open_site(config, name, site_file=site_file)
-    return site, site.crops(config)
+    """The memory maps of the cache."""
+    site = _site(overrides, name, site_file)
+    return site, site.crops(_composed(overrides))
+
+
+@lru_cache(maxsize=64)
+def _site(overrides: str, name: str, site_file: str) -> Site:
+    """Its source remembers headers and labels."""
+    return open_site(_composed(overrides), name, site_file=site_file)
