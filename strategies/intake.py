@@ -73,11 +73,18 @@ class Intake:
             self.refused.append(Refusal(answer.hospital, answer.round, code))
 
     def drop_outliers(self) -> None:
-        """Leave out the sums of updates far larger than the others."""
+        """Leave out the sums of updates far larger than the others.
+
+        Not where a robust aggregate would then have too few to work on: it withstands them itself.
+        """
         sizes = {name: gate.size(length, self.reports[name].steps) for name, length in self.norms.items()}
         if self.parts.privacy.counts_refused or not sizes:
             return
-        for size_class in [key for key in self.tallies if not self.gate.passes(key, sizes)]:
+        outliers = [key for key in self.tallies if not self.gate.passes(key, sizes)]
+        left = len(self.reports) - sum(len(self.tallies[key].members) for key in outliers)
+        if self.parts.aggregate.needs_individual and left < self.parts.aggregate.least:
+            return
+        for size_class in outliers:
             for hospital in self.tallies.pop(size_class).members:
                 self.refused.append(Refusal(hospital, self.reports.pop(hospital).round, "norm-outlier"))
 

@@ -70,9 +70,10 @@ def train(place: Place, plan: Plan, received: Tensors, control: Tensors) -> tupl
     done = _fit(work, work.model, place.strategy.local.at(plan), control, "kept", ())
     own = _train_own(work)
     trained = get_tensors(work.model)
-    delta = difference(trained, received, work.shared)
+    shared = work.shared
+    delta = difference(trained, received, shared)
     encoded, residual = place.strategy.wire.encode(delta, work.remembered.get("residual", {}))
-    personal = {name: tensor for name, tensor in trained.items() if name not in set(work.shared)}
+    personal = {name: tensor for name, tensor in trained.items() if name not in shared}
     groups = {"residual": residual, "kept": done.learned.kept, "personal": personal, "own": own}
     place.memory(plan).keep(plan.round, groups)
     return (
