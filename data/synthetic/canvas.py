@@ -110,8 +110,14 @@ def between(n: int, values: Mm, axis: int = -1) -> Mm:
     """Stretch one axis to n points by linear interpolation; the ends stay."""
     knots = values.shape[axis]
     at = np.linspace(0, knots - 1, n)
-    weights = np.clip(1 - np.abs(at[:, None] - np.arange(knots)), 0, 1).astype(np.float32)
-    return np.moveaxis(np.moveaxis(values, axis, -1) @ weights.T, -1, axis)
+    below = np.minimum(at.astype(np.intp), knots - 2)
+    share = np.expand_dims((at - below).astype(np.float32), tuple(range(1, values.ndim - axis % values.ndim)))
+    low = np.take(values, below, axis)
+    stretched: Mm = np.take(values, below + 1, axis)
+    stretched -= low
+    stretched *= share
+    stretched += low
+    return stretched
 
 
 def _grown(shape: Shape, margin_mm: float) -> tuple[Point, Point]:

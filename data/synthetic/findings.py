@@ -166,7 +166,7 @@ MIMICS: Mapping[str, float] = {"crossing": 0.3, "junction": 0.2, "scar": 0.3, "p
 
 
 SMALLEST_MM: Mapping[str, float] = {"part-solid": 6.0}
-"""Below this diameter a kind is not told apart even by readers (Fleischner 2017 follows part-solid nodules from 6 mm)."""
+"""Smaller ones are not told apart by readers either: Fleischner 2017 follows part-solid nodules from 6 mm."""
 
 
 def _ball(place: Place, rng: np.random.Generator, size: float = 1.0) -> Ellipsoid:

@@ -4,7 +4,6 @@ A layout writes one patient at a time (in any process, in any order) and its tab
 says how the hospital's own file names the source that reads it back.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from data.luna16 import mhd, tables
 from data.samples import Candidate
 from data.synthetic.phantom import Patient
 from data.synthetic.scanners import Scanner
+from data.tables import write_rows
 
 LABELS = ("series_uid", "x_mm", "y_mm", "z_mm", "label", "diameter_mm")
 SUBSETS = 10
@@ -43,6 +43,8 @@ class Written:
     """What a scan on disk is called, and what is in it."""
 
     series_uid: str
+    patient: str
+    scanner: str
     candidates: tuple[Candidate, ...]
 
 
@@ -80,20 +82,19 @@ class Dicom:
             is_ascending=scanner.is_ascending,
         )
         write_series(data / identity.patient, patient.volume, acquisition, scanner.encoding)
-        return Written(identity.series_uid, patient.candidates)
+        return Written(identity.series_uid, identity.patient, scanner.manufacturer, patient.candidates)
 
     def write_tables(self, data: Path, scans: Sequence[Written]) -> None:
-        with (data / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(LABELS)
-            for scan in scans:
-                for c in scan.candidates:
-                    rows.writerow((scan.series_uid, *c.centre_xyz_mm, c.label, c.diameter_mm or ""))
+        rows = ((s.series_uid, *c.centre_xyz_mm, c.label, c.diameter_mm or "") for s in scans for c in s.candidates)
+        write_rows(data / "labels.csv", LABELS, rows)
 
 
 @dataclass(frozen=True)
 class Luna16:
-    """subset0 … subset9 of MetaImages, annotations.csv (nodules) and candidates.csv (nodules and mimics)."""
+    """subset0 … subset9 of MetaImages, annotations.csv (nodules) and candidates.csv (nodules and mimics).
+
+    Beside LUNA16's own tables, patients.csv (seriesuid,patient,manufacturer) says what MetaImages cannot.
+    """
 
     @property
     def source(self) -> Mapping[str, str]:
@@ -103,7 +104,7 @@ class Luna16:
         subset = data / f"subset{identity.number % SUBSETS}"
         subset.mkdir(parents=True, exist_ok=True)
         mhd.write(subset / f"{identity.series_uid}.mhd", patient.volume)
-        return Written(identity.series_uid, patient.candidates)
+        return Written(identity.series_uid, identity.patient, scanner.manufacturer, patient.candidates)
 
     def write_tables(self, data: Path, scans: Sequence[Written]) -> None:
         tables.write_annotations(
@@ -119,6 +120,8 @@ class Luna16:
             data / "candidates.csv",
             (tables.CandidateRow(scan.series_uid, c.centre_xyz_mm, c.label) for scan in scans for c in scan.candidates),
         )
+        owners = ((scan.series_uid, scan.patient, scan.scanner) for scan in scans)
+        write_rows(data / "patients.csv", ("seriesuid", "patient", "manufacturer"), owners)
 
 
 LAYOUTS: Mapping[str, Layout] = {"dicom": Dicom(), "luna16": Luna16()}

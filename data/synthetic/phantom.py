@@ -9,9 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import BadSetting
 from data.samples import Candidate
 from data.synthetic.canvas import Canvas, Grid
-from data.synthetic.findings import AT_PLEURA, MIMICS, NODULES, WALL_DEPTH, Finding, Place, draw_diameter, draw_finding, draw_kind
+from data.synthetic.findings import (
+    AT_PLEURA,
+    MIMICS,
+    NODULES,
+    WALL_DEPTH,
+    Finding,
+    Place,
+    draw_diameter,
+    draw_finding,
+    draw_kind,
+)
 from data.synthetic.scanners import Scanner
 from data.synthetic.thorax import Thorax, draw_thorax, paint_thorax
 from data.synthetic.threads import paint_branches
@@ -49,9 +60,9 @@ class Frame:
 
     def __post_init__(self) -> None:
         if self.matrix < 16 or self.candidates < 2:
-            raise ValueError(f"matrix {self.matrix} and candidates {self.candidates}; at least 16 and 2 are needed")
+            raise BadSetting(f"matrix {self.matrix} and candidates {self.candidates}; at least 16 and 2 are needed")
         if not 60 <= self.field_of_view_mm <= 500 or not 30 <= self.length_mm <= 170:
-            raise ValueError(
+            raise BadSetting(
                 f"field of view {self.field_of_view_mm:g} mm and length {self.length_mm:g} mm; "
                 "a chest is scanned within 60 to 500 mm and 30 to 170 mm"
             )

@@ -77,8 +77,10 @@ def _shares(pieces: Branches, index: list[NDArray[np.int64]], grid: Grid) -> NDA
     away2 -= at * (2 * along - at * length2)
     side = grid.voxel_mm
     radius = pieces.radius_mm.astype(np.float32)[:, None, None, None]
-    share = covered(np.sqrt(np.maximum(away2, 0)) - np.maximum(radius, side / 2), side)
-    share *= np.minimum(1, 2 * radius / side) ** 2
+    # An edge that fades over one side w adds w²/12 to the square of the radius of what is drawn; this takes it away.
+    drawn = np.sqrt(np.maximum(radius**2 - side**2 / 12, side**2 / 4))
+    share = covered(np.sqrt(np.maximum(away2, 0)) - drawn, side)
+    share *= np.minimum(1, 3 * radius**2 / side**2)
     return share
 
 

@@ -41,7 +41,7 @@ def grow(places: Points, hila: Points, rng: np.random.Generator) -> Branches:
     nearest = np.argmin(np.linalg.norm(places[:, None] - hila, axis=2), axis=1)
     roots, group = np.unique(2 * nearest + rng.integers(0, 2, len(places)), return_inverse=True)
     node = hila[roots // 2] + rng.normal(0, ROOTS_MM, (len(roots), 3))
-    grown = []
+    grown = [Branches(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0))]
     while len(places):
         branches = _advance(places, group, node, rng)
         grown.append(branches)
@@ -63,13 +63,26 @@ def _divide(places: Points, group: NDArray[np.int64], branches: Branches) -> tup
     """Halve every group across its longest direction; groups of one place are served."""
     count = np.bincount(group)
     away = places - _means(places, group, count)[group]
-    spread = np.zeros((len(count), 3, 3))
-    np.add.at(spread, group, away[:, :, None] * away[:, None, :])
-    longest = np.linalg.eigh(spread)[1][:, :, -1]
+    longest = _longest(away, group, len(count))
     side = (away * longest[group]).sum(axis=1) > 0
     open_ = count[group] > 1
     halves, group = np.unique((2 * group + side)[open_], return_inverse=True)
     return places[open_], group, branches.end[halves // 2]
+
+
+def _longest(away: Points, group: NDArray[np.int64], groups: int) -> Points:
+    """(groups, 3): near enough the direction in which each group is longest, by a few steps of power iteration.
+
+    Not `eigh`: the sign of its vectors, and with it every vessel that follows, would depend on the machine.
+    """
+    spread = np.zeros((groups, 3, 3))
+    np.add.at(spread, group, away[:, :, None] * away[:, None, :])
+    widest = np.argmax(np.einsum("gii->gi", spread), axis=1)
+    direction: Points = spread[np.arange(groups), widest]
+    for _ in range(4):
+        direction = (spread * direction[:, None, :]).sum(axis=2)
+        direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-12)
+    return direction
 
 
 def _means(places: Points, group: NDArray[np.int64], count: NDArray[np.int64]) -> Points:
@@ -77,8 +90,6 @@ def _means(places: Points, group: NDArray[np.int64], count: NDArray[np.int64]) -
 
 
 def _joined(grown: list[Branches]) -> Branches:
-    if not grown:
-        return Branches(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0))
     return Branches(
         np.concatenate([b.start for b in grown]),
         np.concatenate([b.end for b in grown]),

@@ -10,79 +10,27 @@ are. A hospital is written aside and renamed, so that it is there whole or not a
 settings is kept, with its cache and state.
 """
 
-import contextlib
-import errno
-import fcntl
-import hashlib
-import json
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from data.errors import DataError
+from data.errors import BadSetting
+from data.synthetic.folder import is_there, locked, mark, refuse_foreign, remove_partial, room
 from data.synthetic.layouts import LAYOUTS, Identity, Written
-from data.synthetic.phantom import Frame, draw_patient
+from data.synthetic.order import Order
+from data.synthetic.phantom import draw_patient
 from data.synthetic.pool import pool
 from data.synthetic.scanners import SCANNERS
 from data.synthetic.seeds import derive
 
-VERSION = 1
-"""Of what is drawn and how it is laid out. Raised when either changes: an older cohort must not pass for a new one."""
-
-MARKER = "cohort.json"
 POLICY: Mapping[str, Any] = {"epsilon_cap": 8.0, "delta": 1e-5, "min_patients": 5, "accepted": {}, "approved_code": []}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-
-
-class FolderTaken(DataError):
-    """The folder holds something else; nothing in it is touched."""
-
-    code = "folder-taken"
-
-
-class NoRoom(DataError):
-    """The disk is full; what was begun is removed."""
-
-    code = "no-room"
-
-
-@dataclass(frozen=True)
-class Order:
-    """One hospital to be written."""
-
-    patients: int
-    scanner: str = "GE"
-    """See `scanners.SCANNERS`."""
-    format: str = "dicom"
-    """See `layouts.LAYOUTS`."""
-    frame: Frame = field(default_factory=Frame)
-
-    def __post_init__(self) -> None:
-        if self.patients < 1:
-            raise ValueError(f"{self.patients} patients; a hospital has at least one")
-        for what, got, known in (("scanner", self.scanner, SCANNERS), ("format", self.format, LAYOUTS)):
-            if got not in known:
-                raise ValueError(f"unknown {what} {got!r}; known are {', '.join(known)}")
-
-    @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> "Order":
-        """From plain settings: this class's fields, and those of `Frame`, in one mapping.
-
-        Raises:
-            ValueError: a field that neither has, or a value out of range.
-        """
-        own = {"patients", "scanner", "format"}
-        if unknown := set(facts) - own - set(Frame.__dataclass_fields__):
-            known = (*sorted(own), *Frame.__dataclass_fields__)
-            raise ValueError(f"unknown setting {', '.join(sorted(unknown))}; known are {', '.join(known)}")
-        frame = Frame(**{name: value for name, value in facts.items() if name not in own})
-        return cls(frame=frame, **{name: value for name, value in facts.items() if name in own})
 
 
 def write_cohort(
@@ -106,90 +54,84 @@ def write_cohort(
         policy: of every site.yaml; None: `POLICY`.
 
     Raises:
-        ValueError: settings out of range.
+        BadSetting: a setting that is unknown or out of range.
         FolderTaken: the folder holds something else, or the same hospitals with other settings.
         NoRoom: the disk is full.
     """
     folder = Path(folder)
     orders = {name: _order(name, facts) for name, facts in hospitals.items()}
-    with _locked(folder):
-        todo = {name: order for name, order in orders.items() if not _is_there(folder / name, name, order, seed)}
-        _refuse_foreign(folder)
-        total = sum(order.patients for order in todo.values())
-        if not total:
-            return
-        report = progress or (lambda done, total: None)
-        with pool(workers, tasks=total) as executor:
-            done = 0
-            for name, order in todo.items():
-                for _ in _write_hospital(folder, name, order, seed, policy or POLICY, executor):
-                    done += 1
-                    report(done, total)
-
-
-def fingerprint(name: str, order: Order, seed: int) -> str:
-    """Of everything that decides a hospital's scans."""
-    settings = {"version": VERSION, "seed": seed, "name": name, **asdict(order)}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def _order(name: str, facts: Mapping[str, Any]) -> Order:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"hospital {name!r}: a name is up to 40 letters, digits, - and _, and becomes a folder")
-    try:
-        return Order.of(facts)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"hospital {name!r}: {error}") from error
-
-
-def _write_hospital(
-    folder: Path, name: str, order: Order, seed: int, policy: Mapping[str, Any], executor: Executor
-) -> Iterator[None]:
-    """Write one hospital aside, then give it its name. Yields after each patient."""
-    aside = folder / f".{name}.partial"
-    shutil.rmtree(aside, ignore_errors=True)  # left behind by a process that was killed
-    try:
-        with _room(folder):
-            (aside / "data").mkdir(parents=True)
-            (aside / "state").mkdir()
-            tasks = [_Task(aside / "data", name, order, seed, number) for number in range(order.patients)]
-            scans = []
-            for written in executor.map(_write_patient, tasks, chunksize=2):
-                scans.append(written)
-                yield
-            LAYOUTS[order.format].write_tables(aside / "data", scans)
-            _write_site_file(aside / "site.yaml", name, order, policy)
-            marker = {"fingerprint": fingerprint(name, order, seed), "seed": seed, **asdict(order)}
-            (aside / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-            aside.rename(folder / name)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    refuse_foreign(folder)
+    with room(folder), locked(folder):
+        remove_partial(folder)
+        todo = [
+            _Hospital(folder, name, o, seed)
+            for name, o in orders.items()
+            if not is_there(folder / name, o.fingerprint(name, seed))
+        ]
+        if todo:
+            _write_all(todo, workers, policy or POLICY, progress)
 
 
 @dataclass(frozen=True)
-class _Task:
-    data: Path
-    hospital: str
+class _Hospital:
+    folder: Path
+    name: str
     order: Order
     seed: int
-    number: int
+
+    @property
+    def aside(self) -> Path:
+        return self.folder / f".{self.name}.partial"
 
 
-def _write_patient(task: _Task) -> Written:
+def _write_all(
+    todo: Sequence[_Hospital],
+    workers: int | None,
+    policy: Mapping[str, Any],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    total = sum(hospital.order.patients for hospital in todo)
+    counter = count(1)
+    try:
+        with pool(workers, tasks=total) as executor:
+            for hospital in todo:
+                _write_hospital(hospital, policy, executor, lambda: progress and progress(next(counter), total))
+    finally:
+        remove_partial(todo[0].folder)  # only now: until the pool is gone, its processes go on writing
+
+
+def _write_hospital(
+    hospital: _Hospital, policy: Mapping[str, Any], executor: Executor, patient_done: Callable[[], object]
+) -> None:
+    """Write one hospital aside, then give it its name."""
+    aside, order = hospital.aside, hospital.order
+    (aside / "data").mkdir(parents=True)
+    (aside / "state").mkdir()
+    scans = []
+    for scan in executor.map(_write_patient, repeat(hospital), range(order.patients)):
+        scans.append(scan)
+        patient_done()
+    LAYOUTS[order.format].write_tables(aside / "data", scans)
+    _write_site_file(aside / "site.yaml", hospital, policy)
+    mark(aside, order.fingerprint(hospital.name, hospital.seed), {"seed": hospital.seed, **asdict(order)})
+    aside.rename(hospital.folder / hospital.name)
+
+
+def _write_patient(hospital: _Hospital, number: int) -> Written:
     """Draw and write one patient; runs in any process."""
-    rng = derive(task.seed, task.hospital, task.number)
-    scanner = SCANNERS[task.order.scanner]
+    name, order, seed = hospital.name, hospital.order, hospital.seed
+    rng = derive(seed, name, number)
+    scanner = SCANNERS[order.scanner]
     date = f"{rng.integers(2012, 2024)}{rng.integers(1, 13):02d}{rng.integers(1, 29):02d}"
-    patient = draw_patient(scanner, task.order.frame, rng)
-    key = f"{fingerprint(task.hospital, replace(task.order, patients=1), task.seed)}/{task.number}"
-    identity = Identity(f"{task.hospital}-{task.number + 1:05d}", task.number, date, key)
-    return LAYOUTS[task.order.format].write_patient(task.data, patient, scanner, identity)
+    patient = draw_patient(scanner, order.frame, rng)
+    identity = Identity(f"{name}-{number + 1:05d}", number, date, order.key(name, seed, number))
+    return LAYOUTS[order.format].write_patient(hospital.aside / "data", patient, scanner, identity)
 
 
-def _write_site_file(path: Path, name: str, order: Order, policy: Mapping[str, Any]) -> None:
+def _write_site_file(path: Path, hospital: _Hospital, policy: Mapping[str, Any]) -> None:
     site = {
-        "name": name,
-        "source": dict(LAYOUTS[order.format].source),
+        "name": hospital.name,
+        "source": dict(LAYOUTS[hospital.order.format].source),
         "cache_dir": "cache",
         "state_dir": "state",
         "device": "auto",
@@ -198,51 +140,10 @@ def _write_site_file(path: Path, name: str, order: Order, policy: Mapping[str, A
     path.write_text(yaml.safe_dump(site, sort_keys=False), encoding="utf-8")
 
 
-def _is_there(place: Path, name: str, order: Order, seed: int) -> bool:
-    """Whether the hospital was written before, with these settings."""
-    if not place.exists():
-        return False
-    marker = _marker(place)
-    if marker is None:
-        raise FolderTaken(f"{place} exists and was not written by fedvox; name another folder or move it away")
-    if marker.get("fingerprint") != fingerprint(name, order, seed):
-        raise FolderTaken(
-            f"{place} was written with other settings (see its {MARKER}); name another folder or remove it"
-        )
-    return True
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Only hospitals of ours may stand in the folder."""
-    for entry in sorted(folder.iterdir()):
-        if not entry.name.startswith(".") and _marker(entry) is None:
-            raise FolderTaken(f"{folder} holds {entry.name!r}, which is no synthetic hospital; name an empty folder")
-
-
-def _marker(place: Path) -> dict[str, Any] | None:
+def _order(name: str, facts: Mapping[str, Any]) -> Order:
+    if not _NAME.fullmatch(name):
+        raise BadSetting(f"hospital {name!r}: a name is up to 40 letters, digits, - and _, and becomes a folder")
     try:
-        marker = json.loads((place / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return marker if isinstance(marker, dict) else None
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One writer a folder; a second one waits and then finds the hospitals there."""
-    if folder.exists() and not folder.is_dir():
-        raise FolderTaken(f"{folder} is a file; name a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
-def _room(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoRoom(f"no room in {folder} for the cohort; free some space or ask for fewer patients") from error
-        raise
+        return Order.of(facts)
+    except (BadSetting, TypeError) as error:
+        raise BadSetting(f"hospital {name!r}: {error}") from error
