@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app.commands import data, run, sweep, verify
+from app.commands import budget, data, run, sweep, verify
 
-VERBS = (run, sweep, data, verify)
+VERBS = (run, sweep, budget, data, verify)
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -62,11 +62,13 @@ def _expected() -> tuple[type[Exception], ...]:
     from app.files import DiskFull
     from app.flower import FlowerError
     from app.rounds.checkpoint import BrokenCheckpoint
+    from app.site.ledger_file import BudgetError
     from data.errors import DataError
     from models.weights import WeightsError
     from strategies.errors import StrategyError
 
-    return (ConfigError, WeightsError, DataError, DiskFull, FlowerError, BrokenCheckpoint, StrategyError, RunFailed)
+    ours = (ConfigError, WeightsError, DataError, DiskFull, FlowerError, BrokenCheckpoint, BudgetError, RunFailed)
+    return (*ours, StrategyError)
 
 
 def _exit_code(error: Exception) -> int:

@@ -13,6 +13,7 @@ from app.commands.console import Console
 from app.commands.errors import RunFailed
 from app.config import Config, ConfigError, absolute_paths, build, compose
 from app.home import home
+from app.privacy.refusals import check_private
 from app.rounds import folder as folders
 from app.rounds.folder import RunFolder
 from app.rounds.legs import legs
@@ -187,6 +188,7 @@ def _try_out(config: Config) -> Loaded | None:
         build(config[group])
     if config["federation"]["sites"] is None and not is_cohort(config["source"]):
         partition_of(config)
+    check_private(config)
     strategy: Federated = build(config["strategy"])
     model, loaded = initial_model(config)
     _check_best(config, strategy, tensor_kinds(model))

@@ -120,7 +120,7 @@ def digest(message: Message) -> str:
     for name, record in sorted(message.content.config_records.items()):
         made.update(json.dumps([name, dict(sorted(record.items()))]).encode())
     for name, arrays in sorted(message.content.array_records.items()):
-        for key, array in arrays.items():
+        for key, array in sorted(arrays.items()):
             made.update(json.dumps([name, key, array.dtype, list(array.shape), len(array.data)]).encode())
             made.update(array.data)
     return made.hexdigest()

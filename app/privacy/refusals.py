@@ -52,6 +52,10 @@ TABLE: tuple[Row, ...] = (
         "stopping by validation scores would release them every round; set stopping=never",
     ),
     Row(
+        lambda c: bool(c["stopping"].get("keep_best")),
+        "the best model is chosen by validation scores of every round; set stopping.keep_best=false",
+    ),
+    Row(
         lambda c: bool(c["split"]["folds"]),
         "folds are stratified by label, so one patient's place depends on the others; set split=keyed",
     ),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ class SyntheticCohort:
     patients: int
     """Of all hospitals together."""
     seed: int = 0
+    frame: Mapping[str, Any] = field(default_factory=dict)
+    """What of a patient is scanned, and how finely: settings of `data.synthetic.phantom.Frame`; {}: its own."""
 
     def __post_init__(self) -> None:
         if self.patients < 1:
@@ -52,7 +54,12 @@ def _orders(cohort: SyntheticCohort, hospitals: Mapping[str, Any]) -> dict[str, 
     """What each hospital gets: its share of the patients, at least one."""
     counts = _counts(cohort.patients, [float(facts.get("share", 1.0)) for facts in hospitals.values()])
     return {
-        name: {"patients": count, "scanner": facts.get("scanner", "GE"), "format": facts.get("format", "dicom")}
+        name: {
+            **cohort.frame,
+            "patients": count,
+            "scanner": facts.get("scanner", "GE"),
+            "format": facts.get("format", "dicom"),
+        }
         for (name, facts), count in zip(hospitals.items(), counts, strict=True)
     }
 

@@ -20,7 +20,7 @@ from app.home import home
 from app.site.cohort import SyntheticCohort, is_cohort
 from app.site.sharing_out import partition_of
 from app.site.site import Site
-from app.site.site_file import SiteFile, read_site_file
+from app.site.site_file import SiteFile, ledger_key, read_site_file
 from data.partition import hospitals_of
 from data.sources import Source
 
@@ -76,7 +76,7 @@ def _from_file(file: SiteFile, config: Config, *, expected: str) -> Site:
         device=device,
         policy=file.policy,
         data_age_months=file.data_age_months,
-        key=file.ledger_key,
+        ledger_key=file.ledger_key,
     )
 
 
@@ -106,4 +106,5 @@ def _simulated(config: Config, name: str, source: Source, node: Mapping[str, Any
         device=config["device"],
         policy={},
         data_age_months=None,
+        ledger_key=ledger_key(folder / name / "state", name),
     )

@@ -25,13 +25,8 @@ class Site:
     device: str
     policy: Mapping[str, Any]
     data_age_months: float | None
-    key: Path | None = None
-    """Of the ledger; None: beside `state_dir`, so that a backup of the one does not hold the other."""
-
-    @property
-    def ledger_key(self) -> Path:
-        """Where the ledger's key is, or will be."""
-        return self.key or self.state_dir.parent / f"{self.name}.ledger-key"
+    ledger_key: Path
+    """Whoever has it can forge the ledger."""
 
     def crops(self, config: Config, progress: Callable[[int, int], None] | None = None) -> Crops:
         """All crops of the hospital, prepared and cached on the way."""

@@ -46,10 +46,11 @@ class SiteFile:
     source: dict[str, Any]
     cache_dir: Path
     state_dir: Path
+    ledger_key: Path
+    """Not in `state_dir`, so that a backup of the one does not hold the other; beside it where nothing else is said."""
     device: str = "auto"
     policy: Mapping[str, Any] = field(default_factory=dict)
     data_age_months: float | None = None
-    ledger_key: Path | None = None
 
 
 def read_site_file(path: Path) -> SiteFile:
@@ -74,6 +75,11 @@ def read_site_file(path: Path) -> SiteFile:
     return _site_file(path.parent.absolute(), plain)
 
 
+def ledger_key(state_dir: Path, name: str) -> Path:
+    """Where a hospital's ledger has its key if its file does not say."""
+    return state_dir.parent / f"{name}.ledger-key"
+
+
 def _check_fields(path: Path, node: yaml.MappingNode, plain: Any, allowed: Mapping[str, Any], inside: str) -> None:
     for key_node, value_node in node.value:
         where, key = f"{path}:{key_node.start_mark.line + 1}", key_node.value
@@ -88,13 +94,14 @@ def _check_fields(path: Path, node: yaml.MappingNode, plain: Any, allowed: Mappi
 
 def _site_file(folder: Path, plain: dict[str, Any]) -> SiteFile:
     source = {k: str(folder / v) if k in PATH_KEYS and isinstance(v, str) else v for k, v in plain["source"].items()}
+    state_dir = folder / plain["state_dir"]
     return SiteFile(
         name=plain["name"],
         source=source,
         cache_dir=folder / plain["cache_dir"],
-        state_dir=folder / plain["state_dir"],
+        state_dir=state_dir,
+        ledger_key=folder / plain["ledger_key"] if "ledger_key" in plain else ledger_key(state_dir, plain["name"]),
         device=plain.get("device", "auto"),
         policy=plain.get("policy", {}),
         data_age_months=plain.get("data_age_months"),
-        ledger_key=folder / plain["ledger_key"] if "ledger_key" in plain else None,
     )

@@ -1,0 +1,318 @@
+"""Runs whose training is private: what is paid, what leaves, and what happens when the budget is spent."""
+
+import contextlib
+import json
+import shutil
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import yaml
+
+from app.cli import main
+from app.commands import console, launch
+from app.commands.errors import RunFailed
+from app.config import ConfigError, compose
+from app.privacy import payment
+from app.privacy.terms import terms_of
+from app.site.budget import Budget
+from strategies.privacy.accountant import epsilon
+from tests.federation.conftest import SMALL
+
+NAMES = ("GE", "PHILIPS", "SIEMENS")
+PRIVATE = ["strategy/privacy=patient", "training.class_balance=false", "strategy.privacy.sample_rate=0.5"]
+
+
+@pytest.fixture
+def hospitals(cubes, tmp_path):
+    """hospitals(**policy) → a folder of three hospitals that share the cubes by vendor, each with its own file."""
+
+    def make(**policy):
+        folder = tmp_path / "hospitals"
+        whole = np.load(cubes)
+        for name in NAMES:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            mine = whole["vendor"] == name
+            np.savez(folder / name / "cubes.npz", **{key: whole[key][mine] for key in whole.files})
+            plain = {
+                "name": name,
+                "source": {"_target_": "data.sources.Cubes", "path": "cubes.npz"},
+                "cache_dir": "cache",
+                "state_dir": "state",
+                "policy": {"epsilon_cap": 8.0, "delta": 1e-5, **policy},
+            }
+            (folder / name / "site.yaml").write_text(yaml.safe_dump(plain))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def private(hospitals, tmp_path):
+    """private(name, *overrides, folder=…) → (run folder, summary)."""
+
+    def do(name, *more, folder=None):
+        folder = folder or hospitals()
+        plain = [text for text in SMALL if not text.startswith(("federation=", "source", "partition="))]
+        overrides = ["federation=sites", f"federation.sites={folder}", *plain, *PRIVATE, *more]
+        job = launch.fresh(tmp_path / name, overrides)
+        with contextlib.suppress(RunFailed):
+            launch.start(job, engine="inprocess", superlink=None, screen=console.Console())
+        return job.folder, json.loads(job.folder.summary.read_text())
+
+    return do
+
+
+@pytest.fixture
+def letters(monkeypatch):
+    """Everything that left a hospital, as it left: the contents of all answers, by record."""
+    left = defaultdict(list)
+    real = payment.pay
+
+    def pay(place, message, plan, what, answer):
+        sent = real(place, message, plan, what, answer)
+        left[what].append(sent.content)
+        return sent
+
+    monkeypatch.setattr(payment, "pay", pay)
+    return left
+
+
+def budget_of(folder, name):
+    return Budget(folder / name / "state", folder / name / f"{name}.ledger-key", name)
+
+
+PUBLIC = {
+    "hospital", "round", "patients", "crops", "steps", "loss", "seconds", "device", "run", "leg", "code", "histogram",
+    "epsilon", "spent", "delta", "cap", "ledger", "salt",
+}  # fmt: skip
+
+
+def test_what_leaves_is_noised_declared_or_the_ledger_s(private, letters):
+    _, summary = private("run")
+    assert len(letters["round"]) == 6
+    for content in letters["round"]:
+        assert set(content) == {"delta", "report"}
+        report = content["report"]
+        assert set(report) <= PUBLIC
+        assert (report["crops"], report["seconds"], report["histogram"]) == (0, 0.0, [])
+        assert np.isnan(report["loss"])
+        assert (report["steps"], report["cap"]) == (2, 8.0)
+    for content in letters["scoring"]:
+        assert set(content["scores"]) == {"validation", "test"}
+        report = content["report"]
+        assert set(report) == {
+            "hospital", "round", "patients", "test_patients", "device", "noise_sd", "salt",
+            "epsilon", "spent", "delta", "cap", "ledger",
+        }  # fmt: skip
+        for array in content["scores"].values():
+            counts = array.numpy()
+            assert counts.shape == (2, 32)
+            # With noise of standard deviation 1.3 in 64 bins, not one whole number.
+            assert not np.any(counts == np.rint(counts))
+    assert all(row["train_samples"] is None for row in summary["hospitals"].values())
+
+
+def test_every_hospital_pays_what_the_run_promised_and_the_page_says_so(private, hospitals):
+    folder = hospitals()
+    run, summary = private("run", folder=folder)
+    config = compose([*SMALL[4:], *PRIVATE])
+    promised = terms_of({**config, "federation": {**config["federation"], "hospitals": {key: {} for key in NAMES}}})
+    for name in NAMES:
+        paid = summary["hospitals"][name]["privacy"]
+        assert paid["unit"] == "patient"
+        assert paid["epsilon"] == pytest.approx(promised.promised, abs=1e-9)
+        assert 3.19 < paid["epsilon"] <= 3.2
+        assert (paid["delta"], paid["cap"]) == (1e-5, 8.0)
+        ledger = budget_of(folder, name).read()
+        assert epsilon(ledger.events(), 1e-5) == paid["epsilon"]
+        assert [event.kind for event in ledger.events()] == ["dp-sgd"] * 2 + ["histogram"] * 2
+        assert all(entry.reply for entry in ledger.reserved)
+    text = run.privacy.read_text()
+    assert "| GE | 3.20 | 1e-05 | 8 |" in text
+    assert "too few for ε 3.2" in text
+
+
+def test_a_second_run_is_declined_where_it_would_pass_the_cap(private, hospitals):
+    folder = hospitals(epsilon_cap=5.0)
+    _, first = private("first", folder=folder)
+    assert first["status"] == "completed"
+    run, second = private("second", folder=folder)
+    codes = {one["code"] for row in second["hospitals"].values() for one in row["refused"]}
+    assert codes == {"budget-cap"}
+    for name in NAMES:
+        assert budget_of(folder, name).read().after((), 1e-5, "second") <= 5.0
+    assert "budget-cap since round" in run.privacy.read_text()
+
+
+def test_the_run_goes_on_without_the_hospital_whose_cap_is_reached(private, hospitals):
+    folder = hospitals()
+    file = folder / "PHILIPS" / "site.yaml"
+    file.write_text(file.read_text().replace("epsilon_cap: 8.0", "epsilon_cap: 2.6"))
+    run, summary = private("run", "rounds=3", folder=folder)
+    refused = summary["hospitals"]["PHILIPS"]["refused"]
+    assert {one["code"] for one in refused} == {"budget-cap"}
+    since = refused[0]["round"]
+    assert since > 1
+    assert [len(line["reports"]) for line in run.lines()] == [3 if n < since else 2 for n in (1, 2, 3)]
+    assert summary["status"] == "completed"
+    assert budget_of(folder, "PHILIPS").read().after((), 1e-5, run.run_name()) <= 2.6
+
+
+def test_a_retry_gets_the_stored_bytes_and_pays_nothing(private, hospitals, letters, monkeypatch):
+    """The server forgets round 2 and asks again: same plan, same model, same bytes."""
+    folder = hospitals()
+    run, _ = private("run", folder=folder)
+    before = {name: len(budget_of(folder, name).read().lines) for name in NAMES}
+    sent = [content["delta"]["fc.weight"].data for content in letters["round"][3:]]
+    run.summary.unlink()
+    state = run.path / "checkpoint"
+    (state / "state.safetensors").unlink()
+    (state / "previous.safetensors").rename(state / "state.safetensors")
+    job = launch.resumed(run.path, [])
+    launch.start(job, engine="inprocess", superlink=None, screen=console.Console())
+    again = [content["delta"]["fc.weight"].data for content in letters["round"][6:]]
+    assert again == sent
+    assert {name: len(budget_of(folder, name).read().lines) for name in NAMES} == before
+
+
+@pytest.mark.parametrize(
+    ("accepted", "code"),
+    [
+        ({"unit": ["sample"]}, "policy-unit"),
+        ({"mechanism": ["secure-aggregation"]}, "policy-mechanism"),
+        ({"noise_min": 5.0}, "policy-noise-min"),
+        ({"rate_max": 0.1}, "policy-rate-max"),
+        ({"steps_max": 1}, "policy-steps-max"),
+        ({"clip_max": 0.5}, "policy-clip-max"),
+        ({"epsilon_max": 1.0}, "policy-epsilon-max"),
+    ],
+)
+def test_what_a_hospital_does_not_accept_it_declines_by_name_and_pays_nothing(private, hospitals, accepted, code):
+    folder = hospitals(accepted=accepted)
+    _, summary = private("run", "rounds=1", folder=folder)
+    assert {one["code"] for row in summary["hospitals"].values() for one in row["refused"]} == {code}
+    assert budget_of(folder, "GE").read() is None
+
+
+def test_a_hospital_that_wants_private_training_declines_a_run_without(hospitals, tmp_path):
+    folder = hospitals(accepted={"unit": ["patient"], "epsilon_max": 4.0})
+    plain = [text for text in SMALL if not text.startswith(("federation=", "source", "partition="))]
+    job = launch.fresh(tmp_path / "run", ["federation=sites", f"federation.sites={folder}", *plain, "rounds=1"])
+    with pytest.raises(RunFailed, match="policy-unit"):
+        launch.start(job, engine="inprocess", superlink=None, screen=console.Console())
+
+
+def test_a_fault_in_the_data_leaves_as_declined_and_nothing_else(private, hospitals, monkeypatch):
+    from app.site import work
+
+    def broken(*_, **__):
+        raise FloatingPointError("patient 17 made it so")
+
+    monkeypatch.setattr(work, "private_fit", broken)
+    folder = hospitals()
+    run, summary = private("run", "rounds=1", folder=folder)
+    assert {one["code"] for one in run.lines()[0]["refused"]} == {"declined"}
+    assert "patient 17" in (folder / "GE" / "state" / "site.log").read_text()
+    # Reserved before it was computed: spent, although nothing left.
+    assert len(budget_of(folder, "GE").read().events()) == 3
+    assert "patient 17" not in json.dumps(summary)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("training.class_balance=true", "training.class_balance=false"),
+        ("stopping.patience=3", "stopping=never"),
+        ("split=folds", "split=keyed"),
+        ("federation.mode=central", "federation.mode=federated"),
+        ("baseline=nonzero_voxels", "baseline=null"),
+        ("strategy.weighting.unit=crops", "weighting.unit=patients"),
+        ("strategy/local=ditto", "strategy/local=plain"),
+        ("strategy/weighting=quality", "quality weights"),
+        ("strategy/local=scaffold", "SCAFFOLD"),
+        ("model.norm=batch", "model.norm=group"),
+    ],
+)
+def test_settings_that_read_patients_data_elsewhere_are_refused_before_anybody_is_asked(
+    tmp_path, cubes, override, said
+):
+    from strategies.errors import StrategyError
+
+    with pytest.raises((ConfigError, StrategyError), match=said):
+        launch.fresh(tmp_path / "run", [*SMALL, f"source.path={cubes}", *PRIVATE, override])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fixed_seed_repeats_claims_nothing_and_is_not_charged(run):
+    seeded = [*PRIVATE, "strategy.privacy.fixed_seed=1", "rounds=1"]
+    _, first = run(*seeded, name="first")
+    folder, again = run(*seeded, name="again")
+    assert first["hospitals"]["GE"]["privacy"]["epsilon"] is None
+    assert "fixed seed" in folder.privacy.read_text()
+    # The run's random name is part of the address, so that two runs never share noise.
+    assert first["hospitals"]["GE"]["refused"] == again["hospitals"]["GE"]["refused"] == []
+
+
+def test_a_hospital_with_a_cap_does_not_take_a_fixed_seed(private):
+    _, summary = private("run", "strategy.privacy.fixed_seed=1", "rounds=1")
+    assert {one["code"] for row in summary["hospitals"].values() for one in row["refused"]} == {"policy-fixed-seed"}
+
+
+def test_samples_as_units_are_told_and_crops_counted(private):
+    run, summary = private("run", "strategy/privacy=sample", "strategy.privacy.sample_rate=0.5")
+    assert summary["hospitals"]["GE"]["privacy"]["unit"] == "sample"
+    assert all(report["crops"] > 0 for report in run.lines()[0]["reports"].values())
+    assert "the unit is one crop" in run.privacy.read_text()
+
+
+def test_site_level_noise_is_told_for_every_hospital(run):
+    _, summary = run("strategy/privacy=site")
+    rows = [row["privacy"] for row in summary["hospitals"].values()]
+    assert rows == [rows[0]] * 3
+    # Gaussian, z 4.25, two releases.
+    assert rows[0]["unit"] == "site"
+    assert rows[0]["epsilon"] == pytest.approx(1.22, abs=0.05)
+
+
+def test_a_formula_in_circulation_without_clipping_claims_nothing(run):
+    folder, summary = run("strategy/privacy=naive_mean_noise", "strategy.privacy.clip=null", "rounds=1")
+    assert summary["hospitals"]["GE"]["privacy"]["epsilon"] is None
+    assert "no clipping" in folder.privacy.read_text()
+
+
+def test_the_ledger_is_shown_and_its_faults_are_named(private, hospitals, capsys):
+    folder = hospitals()
+    run, _ = private("run", folder=folder)
+    site = str(folder / "GE" / "site.yaml")
+    capsys.readouterr()
+    assert main(["budget", "show", site, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["cap"], len(shown["runs"])) == (8.0, 1)
+    assert shown["runs"][0]["epsilon"] == pytest.approx(3.2, abs=0.01)
+    assert shown["left"] == pytest.approx(8.0 - shown["runs"][0]["epsilon"], abs=1e-6)
+    assert shown["runs"][0]["rounds_left"] > 0
+    assert main(["budget", "verify", site, "--remembers", str(run.path)]) == 0
+    assert main(["budget", "show", site]) == 0
+    ledger = folder / "GE" / "state" / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace('"round":2', '"round":1', 1))
+    capsys.readouterr()
+    assert main(["budget", "verify", site]) == 1
+    assert "edited" in capsys.readouterr().out
+    assert main(["budget", "show", site]) == 1
+    _, summary = private("after", folder=folder)
+    assert {one["code"] for one in summary["hospitals"]["GE"]["refused"]} == {"budget-tampered"}
+
+
+def test_an_older_copy_of_everything_is_shown_by_what_a_run_remembers(private, hospitals, tmp_path, capsys):
+    folder = hospitals()
+    private("first", "rounds=1", folder=folder)
+    older = tmp_path / "backup"
+    shutil.copytree(folder / "GE", older)
+    run, _ = private("second", "rounds=1", folder=folder)
+    shutil.rmtree(folder / "GE")
+    shutil.copytree(older, folder / "GE")
+    site = str(folder / "GE" / "site.yaml")
+    assert main(["budget", "verify", site]) == 0
+    assert main(["budget", "verify", site, "--remembers", str(run.path)]) == 1
+    assert "cut" in capsys.readouterr().out
