@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-import SimpleITK as itk
+import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import CTImageStorage
@@ -25,22 +25,22 @@ SCANNED = Acquisition(
     key="a",
 )
 REQUIRED = (
-    ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-    + ("Modality", "ImageType", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-    + ("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit")
-    + ("PixelRepresentation", "PixelData", "RescaleIntercept", "RescaleSlope", "RescaleType")
-)
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality",
+    "ImageType", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelData", "RescaleIntercept", "RescaleSlope", "RescaleType",
+)  # fmt: skip
 """Type 1 in the CT Image IOD (PS3.3 A.3): present, with a value."""
 EMPTY_ALLOWED = (
-    ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
-    + ("ReferringPhysicianName", "AccessionNumber", "SeriesNumber", "PositionReferenceIndicator", "Manufacturer")
-    + ("SliceThickness", "KVP", "AcquisitionNumber")
-)
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "ReferringPhysicianName", "AccessionNumber", "SeriesNumber", "PositionReferenceIndicator", "Manufacturer",
+    "SliceThickness", "KVP", "AcquisitionNumber",
+)  # fmt: skip
 """Type 2: present."""
 
 
-def _itk(paths: list[Path]) -> itk.Image:
-    reader = itk.ImageSeriesReader()
+def _itk(paths: list[Path]) -> SimpleITK.Image:
+    reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(paths[0].parent)))
     return reader.Execute()
 
@@ -55,7 +55,7 @@ def strict(monkeypatch):
 def test_itk_reads_the_same_hounsfield_units_and_geometry(tmp_path, phantom, is_ascending):
     scanned = Acquisition(**{**vars(SCANNED), "is_ascending": is_ascending})
     image = _itk(write_series(tmp_path, phantom, scanned, Encoding(is_signed=True, bits_stored=16)))
-    np.testing.assert_array_equal(phantom.hu_ZYX, itk.GetArrayFromImage(image))
+    np.testing.assert_array_equal(phantom.hu_ZYX, SimpleITK.GetArrayFromImage(image))
     np.testing.assert_allclose(image.GetSpacing(), phantom.spacing_zyx_mm[::-1], rtol=1e-9)
     np.testing.assert_allclose(image.GetOrigin(), phantom.origin_xyz_mm, rtol=1e-9)
     np.testing.assert_allclose(image.GetDirection(), np.ravel(phantom.direction), atol=1e-9)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import SimpleITK as itk
+import SimpleITK
 import yaml
 
 from data.errors import BadSetting
@@ -69,10 +69,10 @@ def test_dicom_is_read_alike_by_itk_and_by_our_source(cohort):
     assert sorted(folders) == ["north-00001", "north-00002"]
     for patient, ref in folders.items():
         assert ref.scanner == "GE MEDICAL SYSTEMS"
-        reader = itk.ImageSeriesReader()
+        reader = SimpleITK.ImageSeriesReader()
         reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(data / patient)))
         image = reader.Execute()
-        theirs, ours = itk.GetArrayFromImage(image), source.read(ref)
+        theirs, ours = SimpleITK.GetArrayFromImage(image), source.read(ref)
         tissue = theirs > -3024  # padding, which our reader turns into air
         np.testing.assert_array_equal(theirs[tissue], ours.hu_ZYX[tissue])
         np.testing.assert_allclose(image.GetOrigin(), ours.origin_xyz_mm, atol=1e-3)
@@ -86,8 +86,8 @@ def test_luna16_is_read_alike_by_itk_and_by_our_source(cohort):
     assert [ref.patient for ref in sorted(refs, key=lambda ref: ref.patient)] == [f"south-0000{i}" for i in (1, 2, 3)]
     for ref in refs:
         (path,) = data.glob(f"subset?/{ref.uid}.mhd")
-        image = itk.ReadImage(str(path))
-        theirs, ours = itk.GetArrayFromImage(image), source.read(ref)
+        image = SimpleITK.ReadImage(str(path))
+        theirs, ours = SimpleITK.GetArrayFromImage(image), source.read(ref)
         tissue = theirs > -2000
         np.testing.assert_array_equal(theirs[tissue], ours.hu_ZYX[tissue])
         np.testing.assert_allclose(image.GetOrigin(), ours.origin_xyz_mm, atol=1e-6)
