@@ -1,6 +1,6 @@
 """Can this model be trained privately? Asked once, before the first step.
 
-Four questions, the first to Opacus' validator, the others to the model itself on two made-up crops: is a layer of a
+Four questions, the first to Opacus' validator, the others to the model itself on made-up crops: is a layer of a
 kind known to be unsafe; does one crop change another's output; does a forward remember crops in a buffer; does every
 trainable parameter get its gradient through calls the engine covers, each used once.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models.private.engine import clipped_sum
 from models.private.errors import Fault, ModelError
 
-CROPS = 2
+CROPS = 3
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, nn.SyncBatchNorm)  # the common parent has no public name
 
 
@@ -24,19 +24,17 @@ def check_model(model: nn.Module, crop_shape: Sequence[int]) -> None:
 
     `crop_shape` is that of one crop, (C, Z, Y, X). The model is not changed: a copy of it is tried, in training mode.
 
-    Raises ModelError with every fault found.
+    Raises ModelError with every fault found by the first question that finds one.
     """
     trial = copy.deepcopy(model).train()
     device = next((p.device for p in trial.parameters()), torch.device("cpu"))
-    faults = list(_unsafe_layers(trial))
-    if not faults:
-        x = torch.rand((CROPS, *crop_shape), generator=torch.Generator().manual_seed(0)).to(device)
-        faults = [*_mixing(trial, x), *_remembering(trial, x), *_uncovered(trial, x)]
-    if faults:
-        raise ModelError(*faults)
+    x = torch.rand((CROPS, *crop_shape), generator=torch.Generator().manual_seed(0)).to(device)
+    for question in (_unsafe_layers, _mixing, _remembering, _uncovered):
+        if faults := list(question(trial, x)):
+            raise ModelError(*faults)
 
 
-def _unsafe_layers(model: nn.Module) -> Iterator[Fault]:
+def _unsafe_layers(model: nn.Module, _: Tensor) -> Iterator[Fault]:
     """Layers that Opacus knows to be unsafe; frozen ones too, which its own walk leaves out."""
     for name, layer in model.named_modules():
         if isinstance(layer, BATCH_NORMS):
@@ -76,11 +74,14 @@ def _uncovered(model: nn.Module, x: Tensor) -> Iterator[Fault]:
     def losses(output: Tensor, _: Tensor) -> Tensor:
         return output.flatten(1).square().sum(1)
 
-    try:
-        with torch.random.fork_rng(_devices(x)):
-            clipped_sum(model, losses, x, x, [1] * CROPS, 1.0)
-    except ModelError as refused:
-        yield from refused.faults
+    # Two numbers of crops: a dimension of one of these sizes that is not the crops' would pass for theirs.
+    for crops in (x, x[:-1]):
+        try:
+            with torch.random.fork_rng(_devices(x)):
+                clipped_sum(model, losses, crops, crops, [1] * len(crops), 1.0)
+        except ModelError as refused:
+            yield from refused.faults
+            return
 
 
 def _devices(x: Tensor) -> list[torch.device]:

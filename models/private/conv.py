@@ -85,12 +85,19 @@ class Conv:
 
     def _form(self, x: Tensor, g: Tensor) -> Tensor:
         """The units' own gradients: (u, n, G·C, *size), (u, n, G·D, *outputs) → (u, G·D, C, *kernel)."""
-        units, channels = x.shape[0], x.shape[2] // self.groups
+        units, crops, channels = x.shape[0], x.shape[1], x.shape[2] // self.groups
+        if x.device.type != "cpu":
+            return self._form_singly(x, g)
         is_plain = all(axis.stride == 1 and axis.kernel <= 3 for axis in self.axes)
-        if x.device.type != "cpu" or (channels < THIN and not is_plain):
-            return torch.stack([self._weight_gradient(g_n, x_n, self.groups) for g_n, x_n in zip(g, x, strict=True)])
+        if channels < THIN and not is_plain:
+            # Crop by crop: this kernel adds all positions into one float32, and a stem has thousands of them.
+            rows = self._form_singly(x.flatten(0, 1)[:, None], g.flatten(0, 1)[:, None])
+            return torch.unflatten(rows, 0, (units, crops)).sum(1)
         x_side, g_side = (rows.transpose(0, 1).flatten(1, 2) for rows in (x, g))
         return torch.unflatten(self._weight_gradient(g_side, x_side, units * self.groups), 0, (units, -1))
+
+    def _form_singly(self, x: Tensor, g: Tensor) -> Tensor:
+        return torch.stack([self._weight_gradient(g_n, x_n, self.groups) for g_n, x_n in zip(g, x, strict=True)])
 
     def _contract(self, x: Tensor, g: Tensor) -> Tensor:
         positions, weights = math.prod(g.shape[2:]), g.shape[1] * self._fan_in(x)

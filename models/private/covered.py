@@ -24,6 +24,8 @@ class Call:
     """One call of a covered function."""
 
     x: Tensor
+    crops: int
+    """Rows of x; 0 where it has no dimension for them."""
     weight: Tensor | None
     bias: Tensor | None
     layer: Layer
@@ -51,7 +53,8 @@ def convolution(rank: int) -> Callable[..., Call]:
         else:
             paddings = _each(padding, rank)
         axes = tuple(map(Axis, kernel, strides, paddings, dilations))
-        return Call(x, weight, bias, Conv(axes, groups, weight.dtype), is_norm=False)
+        crops = input.shape[0] if input.dim() == weight.dim() else 0
+        return Call(x, crops, weight, bias, Conv(axes, groups, weight.dtype), is_norm=False)
 
     return read
 
@@ -70,7 +73,7 @@ def _pad_same(x: Tensor, kernel: Sequence[int], dilation: Sequence[int]) -> tupl
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Call:
-    return Call(input, weight, bias, Linear(weight.dtype), is_norm=False)
+    return Call(input, _rows(input), weight, bias, Linear(weight.dtype), is_norm=False)
 
 
 def _group_norm(
@@ -81,7 +84,7 @@ def _group_norm(
     eps: float = 1e-5,
 ) -> Call:
     layer = GroupNorm(num_groups, eps, _dtype(weight, bias, input))
-    return Call(input, weight, bias, layer, is_norm=True)
+    return Call(input, _rows(input), weight, bias, layer, is_norm=True)
 
 
 def _layer_norm(
@@ -92,7 +95,11 @@ def _layer_norm(
     eps: float = 1e-5,
 ) -> Call:
     layer = LayerNorm(tuple(normalized_shape), eps, _dtype(weight, bias, input))
-    return Call(input, weight, bias, layer, is_norm=True)
+    return Call(input, _rows(input), weight, bias, layer, is_norm=True)
+
+
+def _rows(x: Tensor) -> int:
+    return x.shape[0] if x.dim() > 1 else 0
 
 
 def _dtype(*tensors: Tensor | None) -> torch.dtype:

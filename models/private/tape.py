@@ -78,14 +78,9 @@ class Tape(TorchFunctionMode):
     def _check(self, name: str, call: Call) -> None:
         if name in self.seen:
             raise ModelError(Fault(name, "is used twice in one forward", "give each use a layer of its own"))
-        if call.x.shape[0] != self.units.rows:
-            raise ModelError(
-                Fault(
-                    name,
-                    f"sees {call.x.shape[0]} rows where {self.units.rows} crops went in",
-                    "keep the crops on the first dimension of every layer's input",
-                )
-            )
+        if call.crops != self.units.rows:
+            reason = f"sees {call.crops} rows where {self.units.rows} crops went in"
+            raise ModelError(Fault(name, reason, "keep the crops on the first dimension of every layer's input"))
 
     def _cast(self, call: Call, tensor: Tensor) -> Tensor:
         """To the precision the call is computed in."""
