@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app.commands import budget, data, run, sweep, verify
+from app.commands import budget, compare, data, run, sweep, verify
 
-VERBS = (run, sweep, budget, data, verify)
+VERBS = (run, sweep, compare, budget, data, verify)
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 

@@ -80,13 +80,14 @@ class Point:
 
 
 def grid(overrides: Sequence[str]) -> list[Point]:
-    """Expand overrides like `training.lr=0.01,0.03` into every combination, in order.
+    """Expand overrides like `training.lr=0.01,0.03` into every combination, in order; a key's last override counts.
 
     Raises:
         ConfigError: an override that cannot be read, or a grid without bounds (`interval`).
     """
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        last = {override.partition("=")[0]: override for override in overrides}
+        parsed = OverridesParser.create().parse_overrides(list(last.values()))
         axes = [
             [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()] if o.is_sweep_override()
             else [str(o.input_line)]

@@ -1,0 +1,65 @@
+"""`fedvox compare DIR`: the runs below a folder as one table, an algorithm a row."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+EPILOG = """\
+examples:
+  fedvox sweep --sweep algorithms --sweep-dir DIR experiment=demo
+  fedvox sweep --sweep yardsticks --sweep-dir DIR experiment=demo
+  fedvox compare DIR
+  fedvox compare DIR --markdown > table.md
+"""
+
+
+def add_parser(verbs: Any) -> None:
+    """Add `compare` to the verbs."""
+    parser = verbs.add_parser(
+        "compare",
+        help="runs side by side, mean ± sd over seeds",
+        description="Reads the run folders below DIR (a sweep's, or several sweeps') and prints one row an algorithm: "
+        "pooled AUC, worst hospital's AUC, rounds to 0.9 of central training's AUC, megabytes.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a folder with run folders in it, at any depth")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the table as JSON")
+    form.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table."""
+    import json
+    from dataclasses import asdict
+
+    from app.commands.console import Console
+    from app.config import ConfigError
+    from app.report.comparison import finished, markdown, rows
+
+    table = rows(finished(args.folder.expanduser()))
+    if not table:
+        raise ConfigError(f"no finished run below {args.folder}; a sweep's folder is what is needed")
+    if args.json:
+        print(json.dumps([asdict(row) for row in table], indent=2))
+    elif args.markdown:
+        print(markdown(table))
+    else:
+        Console().show(_table(table))
+    return 0
+
+
+def _table(table: Any) -> Any:
+    from rich.table import Table
+
+    from app.report.comparison import cells
+
+    made = Table(box=None, pad_edge=False)
+    made.add_column("algorithm", no_wrap=True)
+    for name in ("runs", "pooled AUC", "worst hospital", "rounds to 0.9 of central", "MB"):
+        made.add_column(name, justify="right", no_wrap=True)
+    for row in table:
+        made.add_row(row.name, str(row.runs), *cells(row))
+    return made

@@ -1,0 +1,1 @@
+"""What a reader wants to see of runs, made from their folders alone."""
