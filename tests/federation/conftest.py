@@ -6,8 +6,8 @@ from app.commands import console, launch
 
 SMALL = [
     "federation=vendors", "source=cubes", "partition=by_scanner", "preprocess=cube28", "preprocess.size=16",
-    "augment=flips", "model=tiny", "model.widths=[8,8,16,16]", "+model.max_pool=false", "training.lr=0.01", "training.batch_size=16",
-    "rounds=2", "replicates=20",
+    "augment=flips", "model=tiny", "model.widths=[8,8,16,16]", "+model.max_pool=false", "training.lr=0.01",
+    "training.batch_size=16", "rounds=2", "replicates=20",
 ]  # fmt: skip
 
 
