@@ -163,8 +163,6 @@ AT_PLEURA = frozenset({"juxta-pleural", "pleural-bump"})
 NODULES: Mapping[str, float] = {"solid": 0.45, "part-solid": 0.15, "spiculated": 0.2, "juxta-pleural": 0.2}
 MIMICS: Mapping[str, float] = {"crossing": 0.3, "junction": 0.2, "scar": 0.3, "pleural-bump": 0.2}
 """How often each kind is drawn; nodules and mimics lie at the pleura equally often."""
-
-
 SMALLEST_MM: Mapping[str, float] = {"part-solid": 6.0}
 """Smaller ones are not told apart by readers either: Fleischner 2017 follows part-solid nodules from 6 mm."""
 

@@ -25,13 +25,25 @@ CORTEX_FROM = 0.62
 """Share of a rib's section that is marrow."""
 BREASTBONE_MM = 14.0
 """Nearer the middle than this are breastbone and spine, which are drawn on their own."""
+BACKBONE = (
+    (0.0, 6.0, 18.0, CORTEX_HU - 150),
+    (0.0, 6.0, 15.5, MARROW_HU - 40),
+    (0.0, 31.0, 8.0, MUSCLE_HU - 20),
+)
+"""Vertebrae, their marrow, and the ligaments behind: x, distance behind the cavity, radius (mm), HU."""
+AORTA_MM = (22.0, -28.0, 12.0)
+"""x, distance behind the cavity's back, radius."""
+GREAT_VESSELS_MM = ((-12.0, -22.0, 15.0), (16.0, -16.0, 13.0))
+"""Ascending aorta and pulmonary trunk: x, y, radius."""
+ABOVE_HEART_MM = 60.0
+"""Scans whose middle is above this level show the great vessels."""
 TEXTURE_MM, TEXTURE_HU = 7.0, 28.0
 """Length over which the density of lung tissue wanders, and how far."""
 
 
 @dataclass(frozen=True)
 class Thorax:
-    """One patient's chest. `draw` makes one; `lung` tells where it can breathe."""
+    """One patient's chest: `draw_thorax` makes one, `paint_thorax` fills a scan with it, `lung` says where lung is."""
 
     scale: float
     """1 is an adult's; smaller people are drawn smaller all over."""
@@ -150,23 +162,23 @@ def _paint_ribs(canvas: Canvas, thorax: Thorax, cavity: Mm) -> None:
 def _paint_middle(canvas: Canvas, thorax: Thorax) -> None:
     """Spine, breastbone, heart and great vessels; organs below the diaphragm."""
     s, back = thorax.scale, CAVITY_MM[1] * thorax.scale * thorax.depth
-    low, high = -60 * s, 260 * s
-
-    def column(x: float, y: float, radius: float, hu: float) -> None:
-        canvas.paint(Tube((x * s, y, low), (x * s, y, high), radius * s, radius * s), hu)
-
     canvas.paint(Ellipsoid((0, -8 * s, 100 * s), (28 * s, 60 * s, 400 * s)), FAT_HU + 20)
-    column(0, back + 6 * s, 18, CORTEX_HU - 150)
-    column(0, back + 6 * s, 15.5, MARROW_HU - 40)
-    column(0, back + 31 * s, 8, MUSCLE_HU - 20)
+    for x, behind, radius, hu in BACKBONE:
+        canvas.paint(_column(x * s, back + behind * s, radius * s, s), hu)
     canvas.paint(Ellipsoid((0, -back - 9 * s, 100 * s), (17 * s, 5 * s, 400 * s)), MARROW_HU + 60)
     canvas.paint(thorax.heart, thorax.blood_hu)
     for dome in thorax.domes:
         canvas.paint(dome, MUSCLE_HU + 10)
-    column(22, back - 28 * s, 12, thorax.blood_hu)
-    if canvas.grid.axes[2].mean() > 60 * s:
-        column(-12, -22 * s, 15, thorax.blood_hu)
-        column(16, -16 * s, 13, thorax.blood_hu)
+    x, behind, radius = AORTA_MM
+    canvas.paint(_column(x * s, back + behind * s, radius * s, s), thorax.blood_hu)
+    if canvas.grid.axes[2].mean() > ABOVE_HEART_MM * s:
+        for x, y, radius in GREAT_VESSELS_MM:
+            canvas.paint(_column(x * s, y * s, radius * s, s), thorax.blood_hu)
+
+
+def _column(x: float, y: float, radius: float, s: float) -> Tube:
+    """Upright, through every scan there can be."""
+    return Tube((x, y, -60 * s), (x, y, 260 * s), radius, radius)
 
 
 def _paint_airway(canvas: Canvas, thorax: Thorax) -> None:

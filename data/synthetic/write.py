@@ -12,7 +12,6 @@ settings is kept, with its cache and state.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from itertools import count, repeat
 from pathlib import Path
@@ -25,7 +24,7 @@ from data.synthetic.folder import is_there, locked, mark, refuse_foreign, remove
 from data.synthetic.layouts import LAYOUTS, Identity, Written
 from data.synthetic.order import Order
 from data.synthetic.phantom import draw_patient
-from data.synthetic.pool import pool
+from data.synthetic.pool import Map, pool
 from data.synthetic.scanners import SCANNERS
 from data.synthetic.seeds import derive
 
@@ -93,22 +92,22 @@ def _write_all(
     total = sum(hospital.order.patients for hospital in todo)
     counter = count(1)
     try:
-        with pool(workers, tasks=total) as executor:
+        with pool(workers, tasks=total) as each:
             for hospital in todo:
-                _write_hospital(hospital, policy, executor, lambda: progress and progress(next(counter), total))
+                _write_hospital(hospital, policy, each, lambda: progress and progress(next(counter), total))
     finally:
         remove_partial(todo[0].folder)  # only now: until the pool is gone, its processes go on writing
 
 
 def _write_hospital(
-    hospital: _Hospital, policy: Mapping[str, Any], executor: Executor, patient_done: Callable[[], object]
+    hospital: _Hospital, policy: Mapping[str, Any], each: Map, patient_done: Callable[[], object]
 ) -> None:
     """Write one hospital aside, then give it its name."""
     aside, order = hospital.aside, hospital.order
     (aside / "data").mkdir(parents=True)
     (aside / "state").mkdir()
     scans = []
-    for scan in executor.map(_write_patient, repeat(hospital), range(order.patients)):
+    for scan in each(_write_patient, repeat(hospital), range(order.patients)):
         scans.append(scan)
         patient_done()
     LAYOUTS[order.format].write_tables(aside / "data", scans)
