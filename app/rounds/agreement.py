@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from data.statistics import SiteStatistics
 
+ALIKE = 0.7
+"""How far two shapes go together by chance: the correlation of their AUC, 0.6 on phantoms and on LIDC."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -26,7 +29,7 @@ class Agreement:
     value: float
     """1: they tell apart what the others' do, as well; 0: nothing of it; −1: the same, the other way round."""
     error: float
-    """Standard error of it, with the shapes taken as fully dependent: never too small."""
+    """Standard error of it."""
     evidence: float
     """Standard errors by which the others' own labels tell classes apart."""
 
@@ -60,7 +63,7 @@ def _agreement(own: _Signature, others: Sequence[_Signature]) -> Agreement:
     mean_error = 1 / math.sqrt(weights.sum())
     length = max(float(mean @ mean), 1e-12)
     value = float(own.vector @ mean) / length
-    spread = float(np.abs(mean).sum()) / length
+    spread = math.sqrt((1 - ALIKE) * length + ALIKE * float(np.abs(mean).sum()) ** 2) / length
     return Agreement(
         value=value,
         error=spread * math.hypot(own.error, value * mean_error),

@@ -1,4 +1,4 @@
-"""How far a hospital's numbers may lie from the other hospitals', and what is said of one that lies further."""
+"""How far a hospital's numbers may lie from what is usual among all, and what is said of one that lies further."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,11 +25,12 @@ class Remark:
 
 @dataclass(frozen=True)
 class Differences:
-    """Tolerances between one hospital and the median of the others.
+    """Tolerances between one hospital and the median of all; of two, between one and the other.
 
     Args:
         tolerances: quantity → largest difference.
-        histogram: largest distance of brightness histograms (0 … 1: mean way that brightness would have to be moved).
+        histogram: largest distance of brightness histograms from the nearest other hospital's (0 … 1: the mean way that
+            brightness would have to be moved).
         opposite, silent: agreement of labels below which they are swapped, or tell nothing (`agreement`).
         evidence: standard errors by which the others must tell their classes apart.
         margin: standard errors by which a hospital must be certain of its own.
@@ -63,19 +64,21 @@ class Differences:
             known = [other.numbers[quantity] for other in others if quantity in other.numbers]
             if quantity not in own.numbers or not known:
                 continue
-            value, usual, words = own.numbers[quantity], statistics.median(known), QUANTITIES[quantity]
+            value, words = own.numbers[quantity], QUANTITIES[quantity]
+            # Of three, the median of two would lie half-way to the one that is wrong.
+            usual = statistics.median(known if len(known) == 1 else [*known, value])
             if abs(value - usual) > tolerance:
                 unit = f" {words.unit}" if words.unit else ""
-                text = f"{words.words} is {value:.4g}{unit}, at the other hospitals {usual:.4g}{unit}: {words.fault}"
+                text = f"{words.words} is {value:.4g}{unit}, usual here is {usual:.4g}{unit}: {words.fault}"
                 yield Remark(name, quantity, text, stops=True)
 
     def _far_histograms(self, name: str, own: SiteStatistics, others: Sequence[SiteStatistics]) -> Iterator[Remark]:
         for kind, shares in own.histograms.items():
-            known = [other.histograms[kind] for other in others if kind in other.histograms]
-            if known and (apart := _moved(shares, np.mean(known, axis=0))) > self.histogram:
+            apart = [_moved(shares, other.histograms[kind]) for other in others if kind in other.histograms]
+            if apart and min(apart) > self.histogram:
                 text = (
-                    f"brightness of {kind}s is {apart:.2f} of the window from the other hospitals', at most "
-                    f"{self.histogram:g} is usual: {QUANTITIES['crop_mean'].fault}"
+                    f"brightness of {kind}s is {min(apart):.2f} of the window from the nearest other hospital's, at "
+                    f"most {self.histogram:g} is usual: {QUANTITIES['crop_mean'].fault}"
                 )
                 yield Remark(name, f"{kind}_histogram", text, stops=True)
 

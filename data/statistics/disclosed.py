@@ -16,7 +16,7 @@ DIGITS = 3
 STEP = 5
 
 _BY_CLASS: Mapping[str, str] = {
-    "crop_mean": "crop", "blank_share": "crop", "outside_share": "crop", "positive_centre": "positive",
+    "crop_mean": "crop", "blank_share": "crop", "positive_centre": "positive",
     "positive_centre_hu": "positive", "negative_centre": "negative",
 }  # fmt: skip
 """Numbers of crops → whose patients stand behind them."""

@@ -36,19 +36,23 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
     "p10_lung_hu": Quantity("lung, 10th percentile", "HU", _RESCALE),
     "p90_lung_hu": Quantity("lung, 90th percentile", "HU", _RESCALE),
     "contrast_hu": Quantity("soft tissue above lung", "HU", _RESCALE),
-    "lateral": Quantity("lungs side by side", "", f"patients lie sideways: {_TURNED}"),
-    "standing": Quantity("spine along the slices", "", f"patients are tipped over: {_TURNED}"),
-    "spine_back": Quantity("spine behind the lungs", "", f"patients are turned front to back: {_TURNED}"),
-    "airway_up": Quantity("windpipe above the lungs' middle", "", f"patients are head down: {_TURNED}"),
-    "labelled": Quantity("labelled places", "", "there are no labels; check the table that source.labels names"),
-    "outside_share": Quantity("share of labels outside their scan", "", _LABELS),
+    "lateral": Quantity("side-by-side place of the lungs", "", f"patients lie sideways: {_TURNED}"),
+    "standing": Quantity("run of the spine along the slices", "", f"patients are tipped over: {_TURNED}"),
+    "spine_back": Quantity("place of the spine behind the lungs", "", f"patients are turned front to back: {_TURNED}"),
+    "airway_up": Quantity(
+        "place of the windpipe above the middle of the lungs", "", f"patients are head down: {_TURNED}"
+    ),
+    "labelled": Quantity(
+        "number of labelled places", "", "there are no labels; check the table that source.labels names"
+    ),
+    "outside_share": Quantity("share of labels without a crop in their scan", "", _LABELS),
     "blank_share": Quantity("share of crops that hold nothing but air", "", _LABELS),
     "positive_share": Quantity("share of positives", "", "one class is missing; check the labels"),
     "measured_negatives": Quantity(
         "share of negatives with a diameter, less that of positives", "", "labels 0 and 1 are swapped; check the table"
     ),
     "crop_mean": Quantity("brightness of crops", "", "voxels are scaled otherwise; check the source and its export"),
-    "positive_centre_hu": Quantity("middle of positives", "HU", _LABELS),
+    "positive_centre_hu": Quantity("middle of positives, median", "HU", _LABELS),
     "positive_centre": Quantity("brightness in the middle of positives", "", _LABELS),
     "negative_centre": Quantity("brightness in the middle of negatives", "", _LABELS),
 }

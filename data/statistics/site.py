@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from data.errors import OutsideScan
+from data.errors import PlaceError
 from data.preprocess import Preprocess
 from data.sources.source import Source
 from data.statistics import crops as crop_statistics
@@ -71,7 +71,7 @@ class _Look:
     """Empty where it is no CT."""
     crops: Sequence[CropNumbers]
     outside: int
-    """Labels that do not lie in it."""
+    """Labels around which it has no crop."""
 
 
 def site_statistics(
@@ -85,7 +85,6 @@ def site_statistics(
 
     Raises:
         SourceError, ScanError: data that cannot be read.
-        CropTooLarge: a scan smaller than a crop.
     """
     scans = listed(source)
     chosen = (sampling or Sampling()).choose(scans, are_cubes=source.resident)
@@ -125,7 +124,7 @@ def _look(source: Source, scan: Listed, preprocess: Preprocess) -> _Look:
     for place in scan.places:
         try:
             x_ZYX = preprocess.crop(prepared, place.centre_xyz_mm)
-        except OutsideScan:
+        except PlaceError:
             outside += 1
         else:
             voxel_mm = prepared.spacing_zyx_mm[2]

@@ -217,7 +217,7 @@ def test_what_only_some_scans_have_is_a_doubt():
 def test_faults_come_first_and_what_cannot_be_told_is_passed_over():
     odd = LIMITS.oddities({"has_lung": 0.0, "labelled": 0.0})
     assert [(o.name, o.is_fault) for o in odd] == [("labelled", True), ("has_lung", False)]
-    assert odd[0].what == "labelled places is 0, plausible is 1 or more"
+    assert odd[0].what == "number of labelled places is 0, plausible is 1 or more"
     assert LIMITS.oddities({}) == []
 
 
