@@ -63,9 +63,11 @@ def run(args: argparse.Namespace) -> int:
     folder = (args.sweep_dir or _default_folder(given)).expanduser().absolute()
     screen = console.Console(file=sys.stderr if args.json else sys.stdout)
     screen.note(f"{len(grid)} runs in {folder}")
-    trials = ranked([_trial(point, folder, number, len(grid), screen) for number, point in enumerate(grid, 1)])
+    trials = ranked(_trials(grid, folder, screen))
     write_ranking(folder, trials)
     print(json.dumps(_plain(trials), indent=2)) if args.json else screen.show(table(trials))
+    for text in _costs(trials):
+        screen.note(text)
     screen.note(f"ranking: {folder / 'ranking.csv'}")
     return 0 if any(trial.value is not None for trial in trials) else 1
 
@@ -104,8 +106,35 @@ def write_ranking(folder: Path, trials: Sequence[Trial]) -> None:
     write_json(folder / "ranking.json", rows)
 
 
+def _trials(grid: "Sequence[Point]", folder: Path, screen: Any) -> list[Trial]:
+    """Every trial, in the grid's order; none after one that no hospital had budget for."""
+    done: list[Trial] = []
+    for number, point in enumerate(grid, 1):
+        done.append(_trial(point, folder, number, len(grid), screen))
+        if done[-1].status == OVER_BUDGET:
+            screen.note(f"stopped: no hospital has budget left for trial {number}; {len(grid) - number} were not begun")
+            break
+    return done
+
+
+OVER_BUDGET = "over budget"
+
+
+def _costs(trials: Sequence[Trial]) -> list[str]:
+    """ε of the whole sweep: the best trial was chosen by looking at all of them."""
+    from app.config import compose
+    from app.privacy.together import together
+    from app.rounds.folder import opened
+
+    folders = [opened(Path(trial.folder)) for trial in trials]
+    paid = together([(compose(folder.overrides()), folder) for folder in folders])
+    return [one.sentence(len(folders)) for one in paid]
+
+
 def _trial(point: "Point", folder: Path, number: int, of: int, screen: Any) -> Trial:
     from app.commands import launch
+    from app.commands.errors import RunFailed
+    from app.privacy.together import is_out_of_budget
     from app.rounds.summary import read_summary
 
     path = folder / point.name()
@@ -113,7 +142,13 @@ def _trial(point: "Point", folder: Path, number: int, of: int, screen: Any) -> T
     job = launch.fresh_or_stopped(path, list(point.overrides))
     summary = read_summary(job.folder)
     if summary is None or summary["status"] == "failed" or summary["stopped"] == "interrupted":
-        summary = launch.start(job, engine="inprocess", superlink=None, screen=screen)
+        try:
+            summary = launch.start(job, engine="inprocess", superlink=None, screen=screen)
+        except RunFailed:
+            summary = read_summary(job.folder)
+            if summary is None or not is_out_of_budget(summary):
+                raise
+            return Trial(point.varied, None, OVER_BUDGET, str(path))
     return Trial(point.varied, metric(summary, job.config["optimise"]), summary["status"], str(path))
 
 

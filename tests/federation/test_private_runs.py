@@ -316,3 +316,25 @@ def test_an_older_copy_of_everything_is_shown_by_what_a_run_remembers(private, h
     assert main(["budget", "verify", site]) == 0
     assert main(["budget", "verify", site, "--remembers", str(run.path)]) == 1
     assert "cut" in capsys.readouterr().out
+
+
+def test_every_trial_of_a_sweep_pays_and_the_sweep_stops_at_the_cap(hospitals, tmp_path, capsys):
+    folder = hospitals(epsilon_cap=5.0)
+    plain = [text for text in SMALL if not text.startswith(("federation=", "source", "partition=", "rounds="))]
+    grid = [
+        "federation=sites",
+        f"federation.sites={folder}",
+        *plain,
+        *PRIVATE,
+        "rounds=1",
+        "training.lr=0.01,0.02,0.03",
+    ]
+    main(["sweep", *grid, "strategy.privacy.epsilon=2.5", "--sweep-dir", str(tmp_path / "sweep")])
+    said = capsys.readouterr().out
+    ranking = json.loads((tmp_path / "sweep" / "ranking.json").read_text())
+    assert [row["status"] for row in ranking] == ["completed", "completed", "over budget"]
+    ledger = budget_of(folder, "GE").read()
+    whole = epsilon(ledger.events(), 1e-5)
+    assert 2.5 < whole < 5.0
+    assert f"GE: all 3 runs of this sweep together cost ε {whole:.2f}" in said
+    assert "no hospital has budget left for trial 3" in said
