@@ -15,13 +15,14 @@ from typing import Any
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag
 
 from data.errors import UnreadableScan
 
 PARSER_ERRORS = (
     OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError,
-    AssertionError, MemoryError, struct.error, zlib.error,
+    AssertionError, MemoryError, struct.error, zlib.error, BytesLengthException, InvalidDicomError,
 )  # fmt: skip
 """What pydicom and its decoders raise on damaged bytes."""
 

@@ -1,5 +1,8 @@
 """Stored pixels of a slice, as numbers: read straight from the file where they are uncompressed, else decoded.
 
+Big endian, deflated, 8-bit and run-length encoded pixels take pydicom's own way; other compressions a process of their
+own (`data.dicom.decoding`).
+
 A file must be the one whose header was read: its size and time are compared, so that no slice gets another's numbers.
 """
 
@@ -11,11 +14,21 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
+from data.dicom.decoding import DecodingProcess
 from data.dicom.elements import parsing
 from data.dicom.plane import Layout, Plane
 from data.errors import (
@@ -30,6 +43,10 @@ from data.errors import (
 _LOSSY = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 53, 55, 81)}
 _EITHER = {f"1.2.840.10008.1.2.4.{n}" for n in (91, 203)}
 """JPEG 2000 in general and its high-throughput sibling may be either; they are lossless where the header says so."""
+
+_PURE_PYTHON = {
+    ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless
+}  # fmt: skip
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 """Which end is dark on a screen; Hounsfield units are the same."""
@@ -81,20 +98,22 @@ def _refuse_layout(plane: Plane) -> None:
 
 
 def _refuse_syntax(plane: Plane) -> None:
-    try:
-        decoder = get_decoder(UID(plane.header.syntax))
-    except (NotImplementedError, ValueError):
-        decoder = None
-    if decoder is None or not decoder.is_available:
+    if not _is_decodable(plane.header.syntax):
         raise UndecodableScan(
             f"{plane.name}: in transfer syntax {_syntax_name(plane)}, which cannot be decoded here; export it "
             "uncompressed"
         )
 
 
+def _is_decodable(syntax: str) -> bool:
+    try:
+        return syntax in AllTransferSyntaxes and get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
+
+
 def _syntax_name(plane: Plane) -> str:
-    uid = UID(plane.header.syntax)
-    return uid.name if uid.name != uid else str(uid) or "none"
+    return UID(plane.header.syntax, validation_mode=config.IGNORE).name or "none"
 
 
 def _refuse_truncated(plane: Plane) -> None:
@@ -120,6 +139,7 @@ class PixelReader:
         self._path: Path | None = None
         self._file: BinaryIO | None = None
         self._dataset: Dataset | None = None
+        self._decoder: DecodingProcess | None = None
         self._buffer: NDArray[Any] = np.empty(0, np.uint8)
 
     def __enter__(self) -> Self:
@@ -129,6 +149,8 @@ class PixelReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close()
+        if self._decoder is not None:
+            self._decoder.__exit__(kind, error, trace)
 
     def stored(self, plane: Plane) -> NDArray[Any]:
         """The numbers of a slice (Y, X) as the file has them, all bits; valid until the next call.
@@ -139,7 +161,10 @@ class PixelReader:
         file = self._open(plane)
         if plane.header.pixels_at is not None and plane.header.layout.bits_allocated == 16:
             return self._native(file, plane)
-        return self._decoded(file, plane)
+        stored = self._decoded(file, plane) if plane.header.syntax in _PURE_PYTHON else self._decompressed(plane)
+        if stored.shape != (plane.header.layout.rows, plane.header.layout.columns):
+            raise BadVoxels(f"{plane.name}: pixels of shape {stored.shape}; a CT slice has one grey value a pixel")
+        return stored
 
     def _open(self, plane: Plane) -> BinaryIO:
         path = plane.header.path
@@ -168,17 +193,17 @@ class PixelReader:
         return stored.reshape(layout.rows or 0, layout.columns or 0)
 
     def _decoded(self, file: BinaryIO, plane: Plane) -> NDArray[Any]:
-        layout = plane.header.layout
         with parsing(plane.header.path, as_error=UndecodableScan):
             if self._dataset is None:
                 file.seek(0)
                 self._dataset = pydicom.dcmread(file, force=True)
                 self._dataset.file_meta.TransferSyntaxUID = UID(plane.header.syntax)
-            index = plane.frame if plane.header.frames > 1 else None
-            stored = pixel_array(self._dataset, index=index)
-        if stored.shape != (layout.rows, layout.columns):
-            raise BadVoxels(f"{plane.name}: pixels of shape {stored.shape}; a CT slice has one grey value a pixel")
-        return stored
+            return pixel_array(self._dataset, index=plane.frame if plane.header.frames > 1 else None)
+
+    def _decompressed(self, plane: Plane) -> NDArray[Any]:
+        if self._decoder is None:
+            self._decoder = DecodingProcess()
+        return self._decoder.decode(plane)
 
 
 def _refuse_changed(plane: Plane, file: BinaryIO) -> None:
