@@ -47,7 +47,7 @@ def text(dataset: Dataset, keyword: str) -> str:
     raw = _raw(dataset, keyword)
     if isinstance(raw, bytes):
         return _ascii(raw) if raw.isascii() and b"\x1b" not in raw else _decoded(dataset, keyword)
-    return "" if raw is None else str(raw).strip(" \0")
+    return "" if raw is None else _printable(str(raw))
 
 
 def words(dataset: Dataset, keyword: str) -> tuple[str, ...]:
@@ -114,14 +114,20 @@ def _split(whole: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _ascii(raw: bytes) -> str:
-    return raw.decode("ascii").strip(" \0")
+    return _printable(raw.decode("ascii"))
+
+
+def _printable(value: str) -> str:
+    """Without the blanks around it; a message with a value in it must stay one line."""
+    stripped = value.strip(" \0")
+    return stripped if stripped.isprintable() else "".join(c if c.isprintable() else "?" for c in stripped)
 
 
 def _decoded(dataset: Dataset, keyword: str) -> str:
     """Text in the file's own character set."""
     value = dataset.get(keyword)
     parts = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
-    return "\\".join(str(part) for part in parts).strip(" \0")
+    return _printable("\\".join(str(part) for part in parts))
 
 
 @lru_cache(maxsize=4096)

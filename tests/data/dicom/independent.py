@@ -41,20 +41,20 @@ def slices_of(path):
     dataset = pydicom.dcmread(path, force=True)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
-        dataset.file_meta.TransferSyntaxUID = {
-            (True, True): "1.2.840.10008.1.2", (False, True): "1.2.840.10008.1.2.1", (False, False): "1.2.840.10008.1.2.2"
-        }[implicit, little]  # fmt: skip
+        syntaxes = {(True, True): "1.2", (False, True): "1.2.1", (False, False): "1.2.2"}
+        dataset.file_meta.TransferSyntaxUID = f"1.2.840.10008.{syntaxes[implicit, little]}"
     stored = pixel_array(dataset, correct_unused_bits=False)
     frames = dataset.get("PerFrameFunctionalGroupsSequence") or [None]
     for frame, pixels in zip(frames, stored.reshape(-1, *stored.shape[-2:]), strict=True):
         look = lambda group, name, frame=frame: find(dataset, frame, group, name)  # noqa: E731
         transform, measures = "PixelValueTransformationSequence", "PixelMeasuresSequence"
+        slope, intercept = (float(look(transform, name)) for name in ("RescaleSlope", "RescaleIntercept"))
         yield Slice(
-            hounsfield(dataset, pixels, float(look(transform, "RescaleSlope")), float(look(transform, "RescaleIntercept"))),
+            hounsfield(dataset, pixels, slope, intercept),
             np.array(look("PlanePositionSequence", "ImagePositionPatient"), float),
             np.array(look("PlaneOrientationSequence", "ImageOrientationPatient"), float),
             np.array(look(measures, "PixelSpacing"), float),
-        )  # fmt: skip
+        )
 
 
 def find(dataset, frame, group, name):
