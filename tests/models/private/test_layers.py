@@ -16,6 +16,9 @@ from tests.models.private import oracle
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 EXACT = 1e-10
+ROUNDING = 1e-11
+"""What float64 leaves of a gradient that is zero in exact arithmetic (a bias before a norm): no relative error has a
+meaning there."""
 
 WAYS = {
     "as shapes say": {},
@@ -102,7 +105,8 @@ def test_any_network_of_covered_layers_gives_the_loops_sum(taken, case, units):
     clip = oracle.length(gradients[0]) + 1e-3
     with way(**WAYS[taken]):
         found = clipped_sum(model, oracle.squares, x, y, units, clip)
-    assert oracle.distance(found.sum, oracle.clipped_sum(gradients, clip)) <= EXACT
+    expected = oracle.clipped_sum(gradients, clip)
+    assert oracle.distance(found.sum, expected) <= max(EXACT, ROUNDING / max(oracle.length(expected), 1e-300))
     assert found.norms.tolist() == pytest.approx([oracle.length(g) for g in gradients], rel=1e-6)
 
 
