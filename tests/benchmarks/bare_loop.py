@@ -75,4 +75,4 @@ class Bare:
         patients = {name: len(set(self.hospitals[name].train.patients)) for name in trained}
         shares = {name: count / sum(patients.values()) for name, count in patients.items()}
         parts = [{key: np.float32(shares[name]) * t for key, t in its.items()} for name, its in trained.items()]
-        return {key: np.sum([part[key] for part in parts], axis=0, dtype=np.float32) for key in parts[0]}
+        return {key: np.asarray(sum(part[key] for part in parts)) for key in parts[0]}
