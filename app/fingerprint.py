@@ -28,7 +28,7 @@ def code_hash() -> str:
     """SHA-256 over the names and contents of our Python files and conf/, 16 hex digits."""
     root = CONF.parent
     digest = hashlib.sha256()
-    for path in sorted(_code_files(root)):
+    for path in sorted(code_files(root)):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(root)}\0{len(content)}\0".encode())
         digest.update(content)
@@ -57,15 +57,15 @@ def fingerprint(config: Config) -> dict[str, Any]:
     return {"code": code_hash(), "config": config_hash(config), "packages": versions}
 
 
+def code_files(root: Path) -> list[Path]:
+    """Our Python files and settings: exactly what Flower puts into the bundle of the application in `root`."""
+    found = [path for package in PACKAGES for path in (root / package).rglob("*.py")]
+    return [*found, *CONF.rglob("*.yaml")]
+
+
 def _shared_federation(federation: Config) -> Config:
     hospitals = {
         name: {k: v for k, v in (facts or {}).items() if k not in ("site", "source")}
         for name, facts in federation["hospitals"].items()
     }
     return {"name": federation["name"], "mode": federation["mode"], "hospitals": hospitals}
-
-
-def _code_files(root: Path) -> list[Path]:
-    found = [path for package in PACKAGES for path in (root / package).rglob("*.py")]
-    # Flower's bundles leave test files out; so must the hash that both sides compute.
-    return [*found, *CONF.rglob("*.yaml")]

@@ -22,9 +22,9 @@ first and the last import Opacus, and are therefore not imported here.
 
 from models.private.engine import Engine, LossPerCrop, clipped_sum
 from models.private.errors import Fault, KernelError, ModelError, PrivateStepError, UnitsError
+from models.private.kernels import self_test
 from models.private.precision import Precision
 from models.private.release import Clipped
-from models.private.self_test import self_test
 
 __all__ = [
     "Clipped",
