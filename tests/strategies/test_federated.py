@@ -344,6 +344,17 @@ def test_an_update_far_larger_than_the_others_is_left_out_whatever_the_order():
         assert set(facts.weights) == set("ABCD")
 
 
+@pytest.mark.parametrize(("honest", "left_out"), [("ABCD", set()), ("ABCDE", {"X"})])
+def test_an_outlier_stays_where_krum_would_have_too_few_without_it_and_krum_withstands_it(honest, left_out):
+    # f = 1 needs 2f + 3 = 5 updates: with X there are five or six of them, without X four or five
+    deltas = {name: vector(1, 1 + ord(name) / 100) for name in honest} | {"X": vector(-20, -20)}
+    hospitals = {name: Hospital(delta) for name, delta in deltas.items()}
+    state, _, (facts,), _ = run(hospitals, federated(aggregate=Krum(byzantine=1)), gate=Gate(norm_ratio=4))
+    assert set(codes(facts)) == left_out
+    assert facts.failed == ""
+    assert state.model["w"][0] == 1.0
+
+
 def test_a_hospital_with_many_more_steps_is_no_outlier():
     small = {name: Hospital(vector(1, 1), facts={"steps": 4}) for name in "ABC"}
     big = Hospital(vector(6, 6), facts={"steps": 144})  # six times the norm after 36 times the steps
