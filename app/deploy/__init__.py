@@ -1,0 +1,1 @@
+"""Deployment: a coordinator and hospitals on their own machines, around Flower's SuperLink and SuperNodes."""

@@ -1,0 +1,147 @@
+"""Who belongs to the federation: a hospital's public key comes in, its kit goes out, and either can be taken back.
+
+The files in DIR/hospitals are what counts: a running coordinator registers what appears there with Flower's SuperLink
+and ends what disappears, and one that starts registers all of it.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from app.deploy import certificates
+from app.deploy.coordinator import Coordinator
+from app.deploy.errors import DeployError
+from app.files import replacing, write_text
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+"""Hospital names become file names and certificate names."""
+
+CURVES = ("secp256r1", "secp384r1", "secp521r1")
+"""What Flower accepts of SuperNodes."""
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A hospital and its public key."""
+
+    hospital: str
+    key: ec.EllipticCurvePublicKey
+
+    @property
+    def spki(self) -> bytes:
+        """The key as Flower registers and compares it (PEM, SubjectPublicKeyInfo)."""
+        return self.key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of the key's SHA-256, to read out on the telephone."""
+        digest = hashes.Hash(hashes.SHA256())
+        digest.update(self.spki)
+        return digest.finalize().hex()[:16]
+
+
+def enrol(coordinator: Coordinator, hospital: str, key: Path, *, request: Path | None = None) -> Path:
+    """Take a hospital's public key in and write its kit.
+
+    Args:
+        coordinator: whose federation.
+        hospital: the hospital's name in runs.
+        key: its OpenSSH public key, a NIST curve.
+        request: under mTLS, the hospital's certificate request (PEM).
+
+    Returns:
+        The kit's folder, to be sent to the hospital; nothing in it is secret.
+
+    Raises:
+        DeployError: the name or key cannot be used, is another's, or was revoked.
+    """
+    new = Enrolled(_checked(hospital), read_key(key))
+    _check_unknown(coordinator, new)
+    kit = write_kit(coordinator, hospital, request.read_bytes() if request else None)
+    line = new.key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+    coordinator.record("hospital-enrolled", hospital=hospital, key=new.fingerprint)
+    write_text(coordinator.hospitals / f"{hospital}.pub", f"{line} {hospital}\n")
+    return kit
+
+
+def revoke(coordinator: Coordinator, hospital: str) -> Enrolled:
+    """End a hospital's part: its key is refused from now on, and may not be enrolled again.
+
+    Raises:
+        DeployError: no such hospital.
+    """
+    path = coordinator.hospitals / f"{_checked(hospital)}.pub"
+    if not path.exists():
+        names = ", ".join(member.hospital for member in enrolled(coordinator)) or "none"
+        raise DeployError(f"no hospital {hospital!r} is enrolled; there are: {names}")
+    member = Enrolled(hospital, read_key(path))
+    coordinator.record("hospital-revoked", hospital=hospital, key=member.fingerprint)
+    path.replace(coordinator.revoked / f"{hospital}.{member.fingerprint}.pub")
+    shutil.rmtree(coordinator.kits / hospital, ignore_errors=True)
+    return member
+
+
+def enrolled(coordinator: Coordinator) -> list[Enrolled]:
+    """All hospitals, by name."""
+    return list(_keys(coordinator.hospitals))
+
+
+def write_kit(coordinator: Coordinator, hospital: str, request: bytes | None = None) -> Path:
+    """What a hospital needs to find and to know the coordinator."""
+    kit = coordinator.kits / hospital
+    if coordinator.mtls and request is None:
+        raise DeployError(
+            f"this coordinator asks for client certificates: give the request of {hospital}, "
+            f"fedvox coordinator enrol {hospital} KEY.pub --request KEYS/client.csr"
+        )
+    kit.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(coordinator.authority.certificate, kit / "ca.crt")
+    if request is not None:
+        with replacing(kit / "client.crt") as file:
+            file.write(certificates.make_client(coordinator.authority, request, hospital))
+    facts = {"hospital": hospital, "address": coordinator.address, "mtls": coordinator.mtls}
+    write_text(kit / "kit.yaml", yaml.safe_dump(facts, sort_keys=False))
+    return kit
+
+
+def read_key(path: Path) -> ec.EllipticCurvePublicKey:
+    """An OpenSSH public key on a NIST curve. Raises DeployError for anything else."""
+    try:
+        key = serialization.load_ssh_public_key(path.read_bytes())
+    except OSError as error:
+        raise DeployError(f"cannot read the public key {path} ({error.strerror})") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise DeployError(
+            f"{path} is no OpenSSH public key ({error}); send DIR/keys/node.pub of the hospital"
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
+        raise DeployError(f"{path} is not on a NIST curve (P-384); `fedvox site init` makes the right one")
+    return key
+
+
+def _check_unknown(coordinator: Coordinator, new: Enrolled) -> None:
+    for member in enrolled(coordinator):
+        if member.hospital == new.hospital:
+            raise DeployError(f"{new.hospital} is enrolled already (key {member.fingerprint}); revoke it first")
+        if member.spki == new.spki:
+            raise DeployError(f"this key is {member.hospital}'s already; each hospital needs a key of its own")
+    if any(member.spki == new.spki for member in _keys(coordinator.revoked)):
+        raise DeployError(f"this key was revoked; {new.hospital} must make a new one (fedvox site init)")
+
+
+def _keys(folder: Path) -> Iterator[Enrolled]:
+    for path in sorted(folder.glob("*.pub")):
+        yield Enrolled(path.name.partition(".")[0], read_key(path))
+
+
+def _checked(hospital: str) -> str:
+    if not NAME.fullmatch(hospital):
+        raise DeployError(f"{hospital!r} is no name for a hospital: letters, digits, - and _, at most 63")
+    return hospital
