@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def default_folder(overrides: list[str]) -> Path:
     """A new folder under FEDVOX_HOME/runs, named by time and experiment."""
     named = [value for key, _, value in (o.partition("=") for o in overrides) if key == "experiment"]
     stamp = datetime.datetime.now(tz=datetime.UTC).strftime("%Y%m%d-%H%M%S")
-    name = "-".join([stamp, *named])
+    name = "-".join([stamp, *(re.sub(r"[^\w.]+", "-", value).strip("-") for value in named)])
     taken = (home() / "runs").glob(f"{name}*")
     return home() / "runs" / (name if not any(taken) else f"{name}-{os.getpid()}")
 

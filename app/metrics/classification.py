@@ -6,9 +6,9 @@ read from the sum; a mean of the hospitals' AUCs would be another number, blind 
 hospitals. Bootstrap replicates are such counts too: replicate r of all hospitals together is their sum.
 
 Bins are equally wide in asinh(logit / 0.5): 0.009 around 0, where the scores of a young model lie close together, and
-4 % of the logit far out, where those of an overconfident one do. Measured on 300 crops, 30 % positive, AUC 0.90,
-logits around 0 with a standard deviation of 0.05 / 0.5 / 5: bias below 0.001, against 0.016 / 0.0001 / 0.0001 for 512
-equal bins within ±12.
+4 % of the logit far out, where those of an overconfident one do. Mean error over 400 draws of 300 normal logits, 30 %
+positive, AUC 0.90, around 0 with a standard deviation of 0.05 / 0.5 / 5: -0.0010 / -0.00002 / -0.000005, against
+-0.027 / -0.0002 / 0.000002 for 512 equal bins within ±12.
 """
 
 from collections.abc import Iterable, Sequence
