@@ -7,6 +7,9 @@ state_dir: state
 device: auto
 ledger_key: ../keys/north.key                                # outside of state_dir and of its backups
 policy: {epsilon_cap: 8.0, delta: 1.0e-5, min_patients: 5, accepted: {}, approved_code: []}
+
+In a deployment `policy` may hold two more lists (app.deploy.policy_check): `overrides`, the settings that a coordinator
+may change, and `configurations`, hashes of the only ones that are answered.
 """
 
 from collections.abc import Mapping
@@ -35,6 +38,8 @@ POLICY: Mapping[str, type | tuple[type, ...]] = {
     "min_patients": int,
     "accepted": dict,
     "approved_code": list,
+    "overrides": list,
+    "configurations": list,
 }
 
 

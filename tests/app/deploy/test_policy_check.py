@@ -1,0 +1,89 @@
+import pytest
+
+from app.config import compose, to_line
+from app.deploy.policy_check import CHANGEABLE, check_run
+from app.fingerprint import config_hash
+from app.site.shield import Declined
+
+ANYTHING = {"accepted": {}}
+
+
+def refusal(overrides, policy=ANYTHING, only=()):
+    line = overrides if isinstance(overrides, str) else to_line(overrides)
+    with pytest.raises(Declined) as declined:
+        check_run(policy, {"overrides": line}, only)
+    return declined.value.code
+
+
+def test_what_a_researcher_sets_is_composed_as_they_would_see_it():
+    overrides = ["experiment=demo", "rounds=3", "strategy=fedavg", "strategy/weighting=size", "training.lr=0.01",
+                 "++federation.hospitals.north={}", "deploy=hospitals", "seed=4"]  # fmt: skip
+    assert config_hash(check_run(ANYTHING, {"overrides": to_line(overrides)})) == config_hash(compose(overrides))
+
+
+def test_every_setting_of_the_configuration_but_data_and_their_division_may_be_changed_where_a_file_says_nothing():
+    assert set(compose()) - set(CHANGEABLE) == {"source", "partition"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "experiment=${oc.env:HOME}",
+        "federation.name=$''{oc.env:HOME}",  # only without the shell's quotes is it an interpolation
+        "'federation.name=$\\{oc.env:HOME\\}'",  # only without Hydra's
+        "model._target_=app.files.write_text",
+        "'model={_target_: app.files.write_text}'",
+        "'model={_tar''get_: app.files.write_text}'",
+        "+hydra.run.dir=x",
+        "seed=1\nrounds=2",
+        "seed='1",
+        "~training",
+        "strategy/local@source=prox",
+        "x" * 30_000,
+    ],
+)
+def test_text_that_could_read_this_machine_or_build_something_else_is_refused_before_it_is_composed(line, monkeypatch):
+    monkeypatch.setattr("app.deploy.policy_check.compose", pytest.fail)
+    assert refusal(line) in ("policy-text", "policy-override")
+
+
+@pytest.mark.parametrize(
+    "override", ["source=cubes", "source.path=x", "partition=dirichlet", "state_dir=x", "+policy={}"]
+)
+def test_sources_states_and_policies_are_the_hospitals_own(override):
+    assert refusal([override]) == "policy-override"
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["federation.sites=elsewhere", "++federation.hospitals.A.site=x", "++federation.hospitals.A.source={path:x}"],
+)
+def test_nor_does_a_federation_say_where_data_lie(override):
+    assert refusal([override]) == "policy-path"
+
+
+def test_a_hospitals_own_list_covers_a_group_and_what_is_inside_and_no_neighbour():
+    policy = {"overrides": ["rounds", "strategy/weighting", "training.lr"]}
+    check_run(policy, {"overrides": "rounds=2 strategy/weighting=size training.lr=0.1"})
+    for override in ("training.lr_min=0.1", "training=sgd", "strategy=fedavg", "seed=1"):
+        assert refusal([override], policy) == "policy-override"
+
+
+def test_limits_are_held_against_the_values_and_not_against_the_name():
+    policy = {"accepted": {"unit": ["patient"], "epsilon_max": 4.0}}
+    check_run(policy, {"overrides": "experiment=private_demo"})
+    assert refusal(["experiment=private_demo", "strategy/privacy=none"], policy) == "policy-unit"
+    assert refusal(["experiment=private_demo", "strategy.privacy.epsilon=5"], policy) == "policy-epsilon-max"
+    assert refusal(["experiment=demo"], policy) == "policy-unit"
+
+
+def test_a_configuration_is_recognised_by_its_hash_where_only_some_are_accepted():
+    accepted = config_hash(compose(["experiment=demo"]))
+    check_run({"configurations": [accepted]}, {"overrides": "experiment=demo device=cpu"})
+    check_run({}, {"overrides": "experiment=demo"}, [accepted])
+    assert refusal(["experiment=demo", "rounds=15"], {}, [accepted]) == "policy-configuration"
+    assert refusal(["experiment=demo", "rounds=15"], {"configurations": [accepted]}) == "policy-configuration"
+
+
+def test_what_cannot_be_composed_is_refused_with_a_code_and_its_words_stay_here():
+    assert refusal(["rounds=ten"]) == "configuration"
