@@ -173,16 +173,18 @@ def _uneven(
     """The name of what is wrong with uneven steps, and between which two slices it is worst."""
     same = int(np.argmin(steps))
     if typical <= 0 or steps[same] < SAME_POSITION * typical:
+        copies = np.count_nonzero(steps <= max(SAME_POSITION * typical, steps[same]))
         return DuplicatePosition(
-            f"{files[same]} and {files[same + 1]} are {steps[same]:.3f} mm apart, slices of this series typically "
-            f"{typical:.3f} mm: two images of one position; keep one reconstruction or phase"
+            f"{files[same]} and {files[same + 1]} lie at one position, {steps[same]:.3f} mm apart, and so do {copies} "
+            f"of {len(steps)} neighbours in this series; keep one reconstruction or phase"
         )
     worst = int(np.argmax(np.abs(steps - typical)))
     ratio = float(steps[worst] / typical)
     between = f"{files[worst]} and {files[worst + 1]} are {steps[worst]:.3f} mm apart, the others {typical:.3f} mm"
     if ratio > 1.5 and abs(ratio - round(ratio)) < WHOLE_STEPS:
+        missing = "1 slice is" if ratio < 2.5 else f"{round(ratio) - 1} slices are"
         return MissingSlice(
-            f"{between}: {round(ratio) - 1} slices are missing between them; export the series again, or let "
+            f"{between}: {missing} missing between them; export the series again, or let "
             "on_problem: resample interpolate them"
         )
     return UnevenSteps(

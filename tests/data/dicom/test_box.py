@@ -55,7 +55,7 @@ def test_positions_rounded_to_tenths_of_a_millimetre_are_even():
     [
         ([], TooFewSlices, "0 slices"),
         ([0, 1], TooFewSlices, "2 slices"),
-        ([0, 1, 2, 4, 5, 6, 7], MissingSlice, r"s2\.dcm and s3\.dcm are 2\.000 mm apart.*1 slices are missing"),
+        ([0, 1, 2, 4, 5, 6, 7], MissingSlice, r"s2\.dcm and s3\.dcm are 2\.000 mm apart.*1 slice is missing"),
         ([0, 1, 2, 6, 7, 8, 9], MissingSlice, "3 slices are missing"),
         ([0, 1, 2, 3, 4.4, 5.4, 6.4], UnevenSteps, r"s3\.dcm and s4\.dcm are 1\.400 mm"),
         ([0, 1, 2.2, 3, 4], UnevenSteps, "uneven"),
