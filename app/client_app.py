@@ -8,6 +8,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from app.rounds.roster import HELLO, STATISTICS
+from app.site.outgoing import kept
 from app.site.shield import shielded
 
 if TYPE_CHECKING:
@@ -19,25 +20,25 @@ app = ClientApp()
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train on the hospital's own patients: model and plan in; delta and report out."""
-    return shielded(_train)(message, context)
+    return shielded(kept(_train))(message, context)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Score a model on the patients that never trained one: model and plan in; score histograms out."""
-    return shielded(_evaluate)(message, context)
+    return shielded(kept(_evaluate))(message, context)
 
 
 @app.query(HELLO.partition(".")[2])
 def hello(message: Message, context: Context) -> Message:
     """Say which hospital this node is."""
-    return shielded(_hello)(message, context)
+    return shielded(kept(_hello))(message, context)
 
 
 @app.query(STATISTICS.partition(".")[2])
 def statistics(message: Message, context: Context) -> Message:
     """Say what the hospital's data measure, so that one that would poison the others is seen before round 1."""
-    return shielded(_statistics)(message, context)
+    return shielded(kept(_statistics))(message, context)
 
 
 def _train(message: Message, context: Context) -> Message:

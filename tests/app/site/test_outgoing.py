@@ -1,0 +1,97 @@
+"""The keep-list fails closed: what nobody listed does not leave."""
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from app.site.outgoing import SCORES, TEXTS, kept, unlisted
+from app.site.shield import Declined, shielded
+from strategies import records
+from strategies.types import Plan, Report
+
+PLAN = Plan(run="r 1", leg="", round=2, rounds=3, hospital="north", seed=0, fold=-1)
+MODEL = {"conv.weight": np.ones((2, 2), np.float32)}
+REPORT = Report(
+    "north", 2, patients=3, crops=9, device="cuda:0 NVIDIA H200 (MIG 1g.18gb)", ledger="3:ab12", epsilon=1.5
+)
+
+
+@pytest.fixture(autouse=True)
+def task(monkeypatch):
+    """Flower's messages ask which task makes them."""
+    for name in ("_task_id", "_run_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
+
+
+def question() -> Message:
+    message = records.request(1, "train", PLAN, model=records.to_record(MODEL), ttl_s=60)
+    message.metadata.__dict__["_message_id"] = "1"
+    return message
+
+
+def answer(alter=lambda content: None) -> list[str]:
+    asked = question()
+    reply = records.reply(asked, {"values": MODEL, "scale": MODEL}, REPORT, MODEL)
+    alter(reply.content)
+    return list(unlisted(asked, reply))
+
+
+def test_an_ordinary_answer_may_leave():
+    assert answer() == []
+
+
+def test_an_ordinary_scoring_may_leave():
+    facts = {"hospital": "north", "round": 2, "patients": 4, "test_patients": 1, "device": "cpu", "noise_sd": 0.5}
+    reply = records.scores(question(), facts, {name: np.zeros(3) for name in SCORES})
+    assert list(unlisted(question(), reply)) == []
+
+
+def test_a_refusal_may_leave():
+    assert list(unlisted(question(), records.decline(question(), "missing-header"))) == []
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda content: content["report"].update({"patient_name": "Anna"}),
+        lambda content: content["report"].update({"age": 61}),
+        lambda content: content["report"].update({"hospital": "north, Anna"}),
+        lambda content: content["report"].update({"run": "Anna"}),
+        lambda content: content["report"].update({"device": "cpu of Anna"}),
+        lambda content: content["report"].update({"salt": "Anna"}),
+        lambda content: content["report"].update({"ledger": "3:Anna"}),
+        lambda content: content["report"].update({"loss": "Anna"}),
+        lambda content: content["report"].update({"histogram": ["Anna"]}),
+        lambda content: content["report"].update({"loss": b"Anna"}),
+        lambda content: content["report"].update({"declined": "Anna was here"}),
+        lambda content: content.update({"notes": ConfigRecord({"hospital": "north"})}),
+        lambda content: content.update({"hello": ConfigRecord({"name": "Anna"})}),
+        lambda content: content.update({"report2": MetricRecord({"age": 61})}),
+        lambda content: content.update({"scores": ArrayRecord({"Anna": records.to_record(MODEL)["conv.weight"]})}),
+        lambda content: content.update({"delta": records.to_record({"Anna": MODEL["conv.weight"]})}),
+        lambda content: content.update({"delta.anna": records.to_record(MODEL)}),
+    ],
+)
+def test_what_nobody_listed_is_found(alter):
+    assert len(answer(alter)) >= 1
+
+
+def test_it_leaves_as_a_code_and_nothing_else():
+    def careless(message, context):
+        reply = records.reply(message, {"values": MODEL}, REPORT)
+        reply.content["report"]["note"] = "Anna"
+        return reply
+
+    asked, context = question(), Context(1, 1, {}, RecordDict(), {})
+    with pytest.raises(Declined, match="nobody listed"):
+        kept(careless)(asked, context)
+    reply = shielded(kept(careless))(asked, context)
+    assert dict(reply.content["report"]).keys() == {"declined", "salt"}
+    assert reply.content["report"]["declined"] == "unlisted-content"
+
+
+@pytest.mark.parametrize("key", TEXTS)
+def test_no_text_has_room_for_a_sentence(key):
+    assert not TEXTS[key].fullmatch("Anna Berg, born 1960-01-01")
+    assert not TEXTS[key].fullmatch("1.3.6.1.4.1.14519.5.2.1.6279.6001.154677396354641150280013275227")
