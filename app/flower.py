@@ -9,8 +9,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,20 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from app.config import CONF, Config, to_line
 from app.files import write_text
 from app.home import home
+from app.processes import answers, free_port, tail
+from app.processes import stop as end_process
 
 START_SECONDS = 60.0
 """How long a SuperLink may take to come up; 5–10 s on two idle cores."""
 
 STATUS_SECONDS = 15.0
 """How often Flower is asked whether the run still lives; each question costs a second of CPU."""
-
-STOP_SECONDS = 1.0
-"""How long processes get to end by themselves."""
 
 
 class FlowerError(RuntimeError):
@@ -47,24 +42,51 @@ class Link:
     name: str
     env: Mapping[str, str]
     log: Path
+    port: int | None = None
+    """Where it listens on this machine, if it does."""
 
 
 def run(
-    link: Link, config: Config, *, overrides: list[str], run_dir: Path, resume: bool, watch: Callable[[], bool]
+    link: Link,
+    config: Config,
+    *,
+    overrides: list[str],
+    run_dir: Path,
+    resume: bool,
+    watch: Callable[[], bool],
+    submitted: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Start the application on a SuperLink and wait until it ended.
+    """Start the application on a SuperLink and wait until it ended; an interrupt ends it there, too.
 
-    `watch` is called several times a second, shows progress, and says whether the outcome is on disk.
+    `watch` is called several times a second, shows progress, and says whether the outcome is on disk; `submitted`
+    is told Flower's number of the run.
 
     Raises:
-        FlowerError: Flower refused the application, or its run failed.
+        FlowerError: Flower refused the application, its run failed, or the SuperLink ended.
     """
     settings = {"overrides": to_line(overrides), "run-dir": str(run_dir), "resume": resume}
     run_id = _submit(link, settings, _simulation(config) if config["deploy"]["roster"] == "plan" else "")
+    submitted(run_id)
+    try:
+        _wait_for_outcome(link, run_id, watch)
+    except KeyboardInterrupt:
+        stop(link, run_id)
+        raise
+
+
+def stop(link: Link, run_id: str) -> None:
+    """End a run that may still be going on; one that is over, or unknown, is left as it is."""
+    if link.port is None or answers(link.port):
+        _flwr(["flwr", "stop", run_id, link.name], link)
+
+
+def _wait_for_outcome(link: Link, run_id: str, watch: Callable[[], bool]) -> None:
     asked = time.monotonic()
     while not watch():
         time.sleep(0.2)
         if time.monotonic() - asked > STATUS_SECONDS:
+            if link.port is not None and not answers(link.port):
+                raise FlowerError(f"Flower's SuperLink ended during the run; see {link.log}")
             if _status(link, run_id) in ("finished:failed", "finished:stopped"):
                 raise FlowerError(f"the run ended without an outcome; see {link.log}")
             asked = time.monotonic()
@@ -81,7 +103,7 @@ def existing(name: str) -> Link:
 def superlink() -> Iterator[Link]:
     """Our own SuperLink for one simulated run, in a folder and on a port of its own; gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="fedvox-"))
-    port, log = _free_port(), folder / "superlink.log"
+    port, log = free_port(), folder / "superlink.log"
     write_text(folder / "config.toml", _flower_config(port))
     (folder / "empty").mkdir()
     env = {**_environment(), "FLWR_HOME": str(folder)}
@@ -109,7 +131,7 @@ def superlink() -> Iterator[Link]:
         _wait_for(port, process, log)
         yield Link("fedvox", env, log)
     finally:
-        _stop(process)
+        end_process(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -175,41 +197,12 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "FLWR_TELEMETRY_ENABLED": "0"}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise FlowerError(f"Flower's SuperLink ended at once: {log.read_text(errors='replace')[-400:]}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            raise FlowerError(f"Flower's SuperLink ended at once: {tail(log)}")
+        if answers(port):
             return
         time.sleep(0.1)
     raise FlowerError(f"Flower's SuperLink did not answer within {START_SECONDS:.0f} s; see {log}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the SuperLink and all that it started (Ray starts sessions of its own, so the tree is walked first)."""
-    tree = _tree(process.pid)
-    _signal(tree, signal.SIGTERM)
-    _, alive = psutil.wait_procs(tree, timeout=STOP_SECONDS)
-    _signal([*alive, *_tree(process.pid)], signal.SIGKILL)
-    process.wait()
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(number)

@@ -15,18 +15,20 @@ def main(grid: Grid, context: Context) -> None:
     from app.config import from_line
     from app.rounds import folder as folders
     from app.rounds.conduct import conduct
+    from app.rounds.lock import alone
     from app.rounds.summary import write_ended
 
     config, overrides = settle(from_line(str(context.run_config["overrides"])))
     path = Path(str(context.run_config["run-dir"]) or default_folder(overrides))
     known = (path / "overrides.txt").exists()
     folder = folders.reopen(path, config) if known else folders.create(path, config, overrides)
-    try:
-        _prepare(config)
-        summary = conduct(grid, config, folder, engine="flower")
-    except Exception as error:
-        write_ended(config, folder, engine="flower", status="failed", reason="interrupted", why=str(error))
-        raise
+    with alone(path):
+        try:
+            _prepare(config)
+            summary = conduct(grid, config, folder, engine="flower")
+        except Exception as error:
+            write_ended(config, folder, engine="flower", status="failed", reason="interrupted", why=str(error))
+            raise
     if summary["status"] == "failed":
         # So that Flower, too, calls the run failed.
         raise RuntimeError(summary["error"])

@@ -1,6 +1,8 @@
 """`fedvox coordinator`: the middle of a federation of real hospitals."""
 
 import argparse
+import datetime
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ def add_parser(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for add in (_add_init, _add_enrol):
+    for add in (_add_init, _add_enrol, _add_start):
         add(actions)
 
 
@@ -68,6 +70,25 @@ def _enrol(args: argparse.Namespace) -> int:
     kit = enrol(open_coordinator(args.dir), args.hospital, args.key, request=args.request)
     print(f"{args.hospital} is enrolled; send it the folder {kit} (nothing in it is secret)")
     print("there: fedvox site init DIR --kit KIT, then fedvox site start DIR")
+    return 0
+
+
+def _add_start(actions: Any) -> None:
+    parser = actions.add_parser("start", help="run SuperLink and proxy until interrupted")
+    parser.add_argument("dir", type=Path, metavar="DIR")
+    parser.set_defaults(run=_start)
+
+
+def _start(args: argparse.Namespace) -> int:
+    from app.deploy.coordinator import open_coordinator
+    from app.deploy.serve import serve
+
+    # systemd and containers end with SIGTERM what a keyboard ends with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        serve(open_coordinator(args.dir), lambda text: print(f"{datetime.datetime.now():%H:%M:%S} {text}", flush=True))  # noqa: DTZ005 — local time
+    except KeyboardInterrupt:
+        print("stopped; hospitals wait, and come back when it starts again")
     return 0
 
 

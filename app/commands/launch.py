@@ -4,7 +4,7 @@ import datetime
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from app import flower
 from app.commands.console import Console
 from app.commands.errors import RunFailed
 from app.config import Config, ConfigError, absolute_paths, build, compose
+from app.deploy.coordinator import is_coordinator
 from app.home import home
 from app.privacy.refusals import check_private
 from app.rounds import folder as folders
@@ -70,17 +71,30 @@ def resumed(path: Path, overrides: list[str]) -> Job:
 def settle(overrides: list[str]) -> tuple[Config, list[str]]:
     """Compose, with relative paths made absolute and a random seed drawn where none was wanted."""
     config = compose(overrides)
-    settled = [*overrides, *absolute_paths(config)]
+    settled = [*overrides, *_absolute(config)]
     if not config["federation"]["hospitals"]:
-        standing = _standing(Path(config["federation"]["sites"]).expanduser())
-        settled += [f"++federation.hospitals.{name}={{}}" for name in standing]
+        settled += named(_standing(config["federation"]["sites"]))
     if config["seed"] is None:
         settled.append(f"seed={int.from_bytes(os.urandom(4), 'big')}")
     return compose(settled), settled
 
 
-def _standing(folder: Path) -> list[str]:
+def named(hospitals: Iterable[str]) -> list[str]:
+    """Overrides by which hospitals take part."""
+    return [f"++federation.hospitals.{name}={{}}" for name in hospitals]
+
+
+def _absolute(config: Config) -> list[str]:
+    """Paths made absolute; not where the data lie if hospitals say that themselves."""
+    made = absolute_paths(config)
+    return made if config["deploy"]["roster"] == "plan" else [path for path in made if not path.startswith("source.")]
+
+
+def _standing(sites: str | None) -> list[str]:
     """The hospitals that stand in a folder."""
+    if sites is None:
+        raise ConfigError("no hospital takes part; name the coordinator's folder: fedvox run --superlink DIR")
+    folder = Path(sites).expanduser()
     names = sorted(path.parent.name for path in folder.glob("*/site.yaml"))
     if not names:
         raise ConfigError(f"no hospital in {folder}: each is a folder NAME with a site.yaml in it")
@@ -147,16 +161,20 @@ def in_process(job: Job, screen: Console) -> None:
 
 
 def over_flower(superlink: str | None) -> Callable[[Job, Console], None]:
-    """Flower's runtime: a simulation of ours, or a SuperLink by name."""
+    """Flower's runtime: a simulation of ours, a coordinator's folder, or a SuperLink by name."""
 
     def run(job: Job, screen: Console) -> None:
         watch = _Watch(job.folder, screen)
-        if superlink:
+        if superlink and is_coordinator(superlink):
+            from app.commands.deployed import run_at
+
+            run_at(superlink, job, watch)
+        elif superlink:
             _run(flower.existing(superlink), job, watch)
-            return
-        screen.note("starting Flower's simulation runtime (10–20 s)")
-        with flower.superlink() as link:
-            _run(link, job, watch)
+        else:
+            screen.note("starting Flower's simulation runtime (10–20 s)")
+            with flower.superlink() as link:
+                _run(link, job, watch)
 
     return run
 

@@ -34,7 +34,9 @@ def add_parser(verbs: Any) -> None:
         help="flower: Flower's runtime, hospitals in parallel (default); inprocess: one after the other, no Ray",
     )
     parser.add_argument(
-        "--superlink", metavar="NAME", help="a SuperLink of Flower's configuration, instead of a simulation"
+        "--superlink",
+        metavar="DIR",
+        help="a coordinator's folder (or a SuperLink of Flower's configuration), instead of a simulation",
     )
     parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="continue a run from its last checkpoint")
     parser.add_argument("--show", action="store_true", help="print the whole configuration and train nothing")
@@ -47,12 +49,25 @@ def run(args: argparse.Namespace) -> int:
     from app import config as configuration
 
     if args.show:
-        print(configuration.to_yaml(configuration.compose(args.overrides)), end="")
+        print(configuration.to_yaml(configuration.compose(_overrides(args))), end="")
         return 0
     from app.commands import console, launch
 
     screen = console.Console(file=sys.stderr if args.json else sys.stdout)
-    job = launch.resumed(args.resume, args.overrides) if args.resume else launch.fresh(args.run_dir, args.overrides)
+    overrides = _overrides(args)
+    job = launch.resumed(args.resume, overrides) if args.resume else launch.fresh(args.run_dir, overrides)
     summary = launch.start(job, engine=args.engine, superlink=args.superlink, screen=screen)
     screen.outcome(summary, job.folder.path, as_json=args.json)
     return 0 if summary["status"] in ("completed", "stopped") else 1
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    """As given; at a coordinator, with its enrolled hospitals. A resumed run knows its own."""
+    from app.deploy.coordinator import is_coordinator
+
+    given: list[str] = args.overrides
+    if not args.superlink or not is_coordinator(args.superlink) or (args.resume and not given):
+        return given
+    from app.commands.deployed import deployed
+
+    return deployed(args.superlink, given)

@@ -17,7 +17,7 @@ from app.config import Config, build
 from app.files import write_json
 from app.rounds.differences import Differences, Remark
 from app.rounds.folder import RunFolder
-from app.rounds.roster import STATISTICS, Introduced, Planned
+from app.rounds.roster import STATISTICS, Roster
 from app.site.told import read
 from data.statistics import ImplausibleSite, Limits, SiteStatistics
 from strategies import records
@@ -44,7 +44,7 @@ class Told:
     """Hospital → code; also those that did not answer."""
 
 
-def compare(grid: Grid, config: Config, folder: RunFolder, roster: Planned | Introduced, plan: Plan) -> None:
+def compare(grid: Grid, config: Config, folder: RunFolder, roster: Roster, plan: Plan) -> None:
     """Ask, compare, write comparison.json.
 
     Raises:
@@ -64,7 +64,7 @@ def compare(grid: Grid, config: Config, folder: RunFolder, roster: Planned | Int
         raise ImplausibleSite("; ".join(f"hospital {remark.hospital}: {remark.text}" for remark in stopping))
 
 
-def ask(grid: Grid, config: Config, roster: Planned | Introduced, plan: Plan) -> Told:
+def ask(grid: Grid, config: Config, roster: Roster, plan: Plan) -> Told:
     """What every hospital of the roster that is there says its data measure."""
     post, deadline = Post(grid, POLL_S), float(config["deadline_s"])
     nodes = _present(grid, roster, float(config["comparison"]["wait_s"]))
@@ -75,7 +75,7 @@ def ask(grid: Grid, config: Config, roster: Planned | Introduced, plan: Plan) ->
     return _told([*post.send(messages, 0), *post.collect(0, deadline)], set(roster.hospitals) - set(nodes))
 
 
-def _present(grid: Grid, roster: Planned | Introduced, wait_s: float) -> dict[str, int]:
+def _present(grid: Grid, roster: Roster, wait_s: float) -> dict[str, int]:
     """The hospitals that are there, once all are, or none came for a while."""
     until = time.monotonic() + wait_s
     while True:

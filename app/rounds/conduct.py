@@ -15,7 +15,7 @@ from app.rounds.legs import Leg, legs
 from app.rounds.model_file import save_model
 from app.rounds.pretrained import initial_model, write_report
 from app.rounds.progress import Listener, Progress, pooled_auc
-from app.rounds.roster import Introduced, Planned
+from app.rounds.roster import Roster, roster_of
 from app.rounds.summary import Answer, Outcome, write_scores, write_summary
 from models.norm import tensor_kinds
 from models.parameters import get_tensors
@@ -117,5 +117,5 @@ def _plan(strategy: Federated, run: Run, leg: Leg) -> Plan:
     )
 
 
-def _roster(config: Config, hospitals: tuple[str, ...]) -> Planned | Introduced:
-    return Planned(hospitals) if config["deploy"]["roster"] == "plan" else Introduced(hospitals)
+def _roster(config: Config, hospitals: tuple[str, ...]) -> Roster:
+    return roster_of(config["deploy"]["roster"], hospitals)

@@ -1,7 +1,10 @@
 """Who can be asked: hospital name → Flower node, asked anew each round, so that nodes may come and go."""
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -13,6 +16,10 @@ STATISTICS = f"{MessageType.QUERY}.statistics"
 """Asks a hospital what its data measure."""
 
 HELLO_SECONDS = 60.0
+
+NODES = "FEDVOX_NODES"
+"""An environment variable of the ServerApp where a coordinator of ours runs it: the file that says which enrolled
+hospital each node is."""
 
 
 @dataclass(frozen=True)
@@ -46,3 +53,26 @@ class Introduced:
         for reply in grid.send_and_receive(messages, timeout=HELLO_SECONDS) if messages else ():
             if reply.has_content() and "hello" in reply.content.config_records:
                 self.known[reply.metadata.src_node_id] = str(reply.content.config_records["hello"]["hospital"])
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """Deployment by a coordinator of ours: a node is the hospital whose registered key it proved to have."""
+
+    hospitals: Sequence[str]
+    nodes: Path
+
+    def __call__(self, grid: Grid) -> dict[str, int]:
+        """The hospitals whose nodes are online now."""
+        names = json.loads(self.nodes.read_text(encoding="utf-8")) if self.nodes.exists() else {}
+        return {names[str(node)]: node for node in grid.get_node_ids() if names.get(str(node)) in self.hospitals}
+
+
+Roster = Planned | Introduced | Enrolled
+
+
+def roster_of(kind: str, hospitals: Sequence[str]) -> Roster:
+    """The roster that `deploy.roster` names: `plan` or `nodes`."""
+    if kind == "plan":
+        return Planned(hospitals)
+    return Enrolled(hospitals, Path(nodes)) if (nodes := os.environ.get(NODES)) else Introduced(hospitals)

@@ -1,0 +1,92 @@
+"""A run over hospitals on their own machines, started at their coordinator."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app import flower
+from app.config import compose
+from app.deploy.coordinator import SUPERLINK, Coordinator, open_coordinator
+from app.deploy.enrolment import enrolled
+from app.deploy.errors import DeployError
+from app.deploy.export import bundle, digest
+from app.deploy.serve import environment
+from app.files import write_json
+from app.fingerprint import config_hash
+from app.processes import answers
+from app.rounds.lock import alone
+
+if TYPE_CHECKING:
+    from app.commands.launch import Job
+
+SUBMITTED = "flower.json"
+"""In a run folder: Flower's number of the run, to end it by."""
+
+
+def deployed(superlink: str, overrides: list[str]) -> list[str]:
+    """Overrides of a run at a coordinator: hospitals are those it enrolled, unless some of them are named.
+
+    Raises:
+        DeployError: a hospital is named that is not enrolled, or none is.
+    """
+    given = {override.partition("=")[0] for override in overrides}
+    whole = [text for text in ("deploy=hospitals", "federation=enrolled") if text.partition("=")[0] not in given]
+    whole += overrides
+    members = [member.hospital for member in enrolled(open_coordinator(Path(superlink)))]
+    wanted = list(compose(whole)["federation"]["hospitals"])
+    if strangers := sorted(set(wanted) - set(members)):
+        raise DeployError(f"not enrolled: {', '.join(strangers)}; there are: {', '.join(members) or 'none'}")
+    if not members:
+        raise DeployError("no hospital is enrolled yet: fedvox coordinator enrol NAME PUBKEY")
+    return whole if wanted else [*whole, *(f"++federation.hospitals.{name}={{}}" for name in members)]
+
+
+def run_at(superlink: str, job: "Job", watch: Callable[[], bool]) -> None:
+    """Run a job at a coordinator. An earlier process of the same run is ended first.
+
+    Raises:
+        DeployError: the coordinator is not running.
+        FlowerError: the run failed, or the coordinator ended; says how to go on.
+    """
+    coordinator = open_coordinator(Path(superlink))
+    if not answers(coordinator.superlink_port):
+        raise DeployError(f"the coordinator is not running: fedvox coordinator start {coordinator.folder}")
+    link = flower.Link(
+        SUPERLINK, environment(coordinator), coordinator.logs / "superlink.log", coordinator.superlink_port
+    )
+    _end_earlier(link, job.folder.path)
+    try:
+        flower.run(
+            link,
+            job.config,
+            overrides=job.overrides,
+            run_dir=job.folder.path,
+            resume=job.resume,
+            watch=watch,
+            submitted=lambda run: _note(coordinator, job, run),
+        )
+    except flower.FlowerError as error:
+        again = f"fedvox run --resume {job.folder.path} --superlink {coordinator.folder}"
+        raise flower.FlowerError(f"{error}. Go on with: {again}") from error
+
+
+def _end_earlier(link: flower.Link, folder: Path) -> None:
+    """A `fedvox run` that was killed leaves its run going on at the coordinator."""
+    if (noted := folder / SUBMITTED).exists():
+        flower.stop(link, str(json.loads(noted.read_text(encoding="utf-8"))["run"]))
+    with alone(folder):
+        (folder / "summary.json").unlink(missing_ok=True)
+
+
+def _note(coordinator: Coordinator, job: "Job", run: str) -> None:
+    write_json(job.folder.path / SUBMITTED, {"run": run})
+    coordinator.record(
+        "run-started",
+        run=run,
+        folder=str(job.folder.path),
+        bundle=digest(bundle()),
+        configuration=config_hash(job.config),
+        overrides=job.overrides,
+        resumed=job.resume,
+    )

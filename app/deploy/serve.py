@@ -1,0 +1,260 @@
+"""The coordinator at work: SuperLink and proxy in the foreground, registrations kept as the folder says, nothing left.
+
+Whatever ends this process ends both (also kill -9, after which the next start clears away what might be left), and
+with them goes Flower's state, which holds hospitals' raw updates.
+"""
+
+import contextlib
+import fcntl
+import logging
+import logging.handlers
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.deploy import certificates, nginx
+from app.deploy.control import Control, control
+from app.deploy.coordinator import Coordinator, write_flower_configuration
+from app.deploy.enrolment import enrolled
+from app.deploy.errors import DeployError
+from app.files import write_json
+from app.processes import answers, dying_with_parent, end, marked, stop, tail
+from app.rounds.roster import NODES
+
+log = logging.getLogger(__name__)
+
+MARK = "FEDVOX_COORDINATOR"
+"""An environment variable of all that a coordinator starts: its folder."""
+
+START_SECONDS = 90.0
+LOOK_SECONDS = 1.0
+STOP_SECONDS = 5.0
+LOG_BYTES, LOGS_KEPT = 10_000_000, 5
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Started:
+    """A running coordinator."""
+
+    coordinator: Coordinator
+    superlink: subprocess.Popen[bytes]
+    proxy: subprocess.Popen[bytes]
+
+    def check(self) -> None:
+        """Raise DeployError where one of the two has ended."""
+        for name, process in (("superlink", self.superlink), ("nginx", self.proxy)):
+            if process.poll() is not None:
+                raise DeployError(f"{name} ended: {tail(self.coordinator.logs / f'{name}.log')}")
+
+    def reload(self) -> None:
+        """Have the proxy read its certificate again; connections that stand go on."""
+        nginx.reload(self.proxy.pid)
+
+
+def serve(coordinator: Coordinator, say: Say) -> None:
+    """Run until interrupted.
+
+    Raises:
+        DeployError: it runs already, something is not installed, or a part ended.
+    """
+    with _alone(coordinator), _running(coordinator) as started:
+        say(f"coordinator {coordinator.address} is up; hospitals: {len(enrolled(coordinator))} enrolled")
+        watch = Watch(started, say)
+        while True:
+            watch.look()
+            time.sleep(LOOK_SECONDS)
+
+
+@contextlib.contextmanager
+def _alone(coordinator: Coordinator) -> Iterator[None]:
+    with (coordinator.flower_home / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DeployError(f"a coordinator of {coordinator.folder} runs already") from error
+        yield
+
+
+@contextlib.contextmanager
+def _running(coordinator: Coordinator) -> Iterator[Started]:
+    end(list(marked({MARK: str(coordinator.folder)})), STOP_SECONDS)
+    proxy_command = nginx.command(coordinator.state_dir / "nginx.conf")
+    _fresh_state(coordinator)
+    _check_certificates(coordinator)
+    nginx.write_configuration(coordinator)
+    coordinator.record("coordinator-started", address=coordinator.address)
+    superlink = _start("superlink", _superlink_command(coordinator), coordinator)
+    try:
+        _wait("superlink", coordinator.superlink_port, superlink, coordinator)
+        with control(coordinator) as flower:
+            register(coordinator, flower)
+        proxy = _start("nginx", proxy_command, coordinator)
+        try:
+            _wait("nginx", coordinator.listen, proxy, coordinator)
+            yield Started(coordinator, superlink, proxy)
+        finally:
+            stop(proxy, STOP_SECONDS)
+    finally:
+        stop(superlink, STOP_SECONDS)
+        end(list(marked({MARK: str(coordinator.folder)})), STOP_SECONDS)
+        shutil.rmtree(coordinator.state_dir, ignore_errors=True)
+        coordinator.nodes.unlink(missing_ok=True)
+        coordinator.record("coordinator-stopped")
+
+
+class Watch:
+    """Looks, once a second, at what may have changed: the enrolled, the runs, the certificate."""
+
+    def __init__(self, started: Started, say: Say) -> None:
+        self._started, self._say = started, say
+        self._stamps = self._stamped()
+        self._online: dict[str, bool] = {}
+        self._running: set[int] = set()
+
+    def look(self) -> None:
+        """One look. Raises DeployError where SuperLink or proxy has ended."""
+        self._started.check()
+        coordinator = self._started.coordinator
+        stamps = self._stamped()
+        with control(coordinator) as flower:
+            if stamps[0] != self._stamps[0]:
+                for line in register(coordinator, flower):
+                    self._say(line)
+            self._hospitals(flower)
+            self._runs(flower)
+        if stamps[1] != self._stamps[1]:
+            self._started.reload()
+            self._say("the new server certificate is in use")
+        self._stamps = stamps
+
+    def _hospitals(self, flower: Control) -> None:
+        names = {member.spki: member.hospital for member in enrolled(self._started.coordinator)}
+        online = {names[node.key]: node.is_online for node in flower.nodes() if node.key in names}
+        for name in sorted(online):
+            if online[name] != self._online.get(name, False):
+                self._say(f"{name} is {'online' if online[name] else 'offline'}")
+        self._online = online
+
+    def _runs(self, flower: Control) -> None:
+        for run in flower.runs():
+            if run.is_over and run.id in self._running:
+                self._running.discard(run.id)
+                self._started.coordinator.record("run-ended", run=str(run.id), status=run.status, folder=run.run_dir)
+                self._say(f"run {run.id} ended: {run.status}")
+            elif not run.is_over and run.id not in self._running:
+                self._running.add(run.id)
+                self._started.coordinator.record("run-seen", run=str(run.id), bundle=run.bundle, folder=run.run_dir)
+                self._say(f"run {run.id} began, bundle {run.bundle[:16]}")
+
+    def _stamped(self) -> tuple[int, int]:
+        coordinator = self._started.coordinator
+        return coordinator.hospitals.stat().st_mtime_ns, coordinator.server.certificate.stat().st_mtime_ns
+
+
+def register(coordinator: Coordinator, flower: Control) -> list[str]:
+    """Make the SuperLink's register the enrolled hospitals, and say in nodes.json which node is whom.
+
+    Returns:
+        What changed, a line each.
+    """
+    wanted = {member.spki: member.hospital for member in enrolled(coordinator)}
+    known = {node.key: node.id for node in flower.nodes()}
+    said = []
+    for key in known.keys() - wanted.keys():
+        flower.unregister(known.pop(key))
+        said.append("a hospital that is not enrolled any more was shut out")
+    for key in wanted.keys() - known.keys():
+        known[key] = flower.register(wanted[key], key)
+        said.append(f"{wanted[key]} may connect")
+    write_json(coordinator.nodes, {str(known[key]): name for key, name in wanted.items()})
+    return said
+
+
+def _fresh_state(coordinator: Coordinator) -> None:
+    shutil.rmtree(coordinator.state_dir, ignore_errors=True)
+    (coordinator.state_dir / "empty").mkdir(parents=True, mode=0o700)
+    coordinator.state_dir.chmod(0o700)
+    write_flower_configuration(coordinator)
+
+
+def _check_certificates(coordinator: Coordinator) -> None:
+    for pair in (coordinator.authority, coordinator.server, coordinator.loopback):
+        if (left := certificates.days_left(pair.read())) <= 0:
+            raise DeployError(
+                f"{pair.certificate} ended {-left:.0f} days ago; make a new one: "
+                f"fedvox coordinator rotate {coordinator.folder}"
+            )
+
+
+def _superlink_command(coordinator: Coordinator) -> list[str]:
+    return [
+        "flower-superlink",
+        "--host=127.0.0.1",
+        f"--port={coordinator.superlink_port}",
+        f"--ssl-ca-certfile={coordinator.authority.certificate}",
+        f"--ssl-certfile={coordinator.loopback.certificate}",
+        f"--ssl-keyfile={coordinator.loopback.key}",
+        "--enable-supernode-auth",
+        f"--database={coordinator.state_dir / 'state.db'}",
+        "--disable-runtime-dependency-installation",
+    ]
+
+
+def environment(coordinator: Coordinator) -> dict[str, str]:
+    """What the SuperLink and all its processes get: this interpreter's commands first, a home of their own."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {
+        **os.environ,
+        "PATH": path,
+        "FLWR_HOME": str(coordinator.flower_home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        # A task waits for the next look; a second of looking each time would be a second a round.
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
+        MARK: str(coordinator.folder),
+        NODES: str(coordinator.nodes),
+    }
+
+
+def _start(name: str, command: list[str], coordinator: Coordinator) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        command,
+        # Flower's apps run in this folder: it must hold nothing that they could import.
+        cwd=coordinator.state_dir / "empty",
+        env=environment(coordinator),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=dying_with_parent(),
+        start_new_session=True,
+    )
+    threading.Thread(target=_keep, args=(process, coordinator.logs / f"{name}.log"), daemon=True).start()
+    return process
+
+
+def _keep(process: subprocess.Popen[bytes], path: Path) -> None:
+    """Write a process's output into a log that does not grow for ever."""
+    file = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
+    for line in process.stdout or ():
+        record = logging.LogRecord("", logging.INFO, "", 0, line.decode(errors="replace").rstrip("\n"), None, None)
+        file.emit(record)
+    file.close()
+
+
+def _wait(name: str, port: int, process: subprocess.Popen[bytes], coordinator: Coordinator) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            time.sleep(LOOK_SECONDS)  # for its last words to reach the log
+            raise DeployError(f"{name} ended at once: {tail(coordinator.logs / f'{name}.log')}")
+        if answers(port):
+            return
+        time.sleep(0.1)
+    raise DeployError(f"{name} did not answer on port {port} within {START_SECONDS:.0f} s; see {coordinator.logs}")
