@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app.commands import budget, compare, data, run, sweep, verify
+from app.commands import budget, compare, coordinator, data, run, sweep, verify
 
-VERBS = (run, sweep, compare, budget, data, verify)
+VERBS = (run, sweep, compare, budget, data, verify, coordinator)
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -59,6 +59,7 @@ def _expected() -> tuple[type[Exception], ...]:
     """Errors that are the user's to mend; anything else is ours, and keeps its traceback."""
     from app.commands.errors import RunFailed
     from app.config import ConfigError
+    from app.deploy.errors import DeployError
     from app.files import DiskFull
     from app.flower import FlowerError
     from app.rounds.checkpoint import BrokenCheckpoint
@@ -68,7 +69,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from strategies.errors import StrategyError
 
     ours = (ConfigError, WeightsError, DataError, DiskFull, FlowerError, BrokenCheckpoint, BudgetError, RunFailed)
-    return (*ours, StrategyError)
+    return (*ours, DeployError, StrategyError)
 
 
 def _exit_code(error: Exception) -> int:
