@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app.commands import budget, compare, coordinator, data, run, sweep, verify
+from app.commands import audit, budget, compare, coordinator, data, run, sweep, verify
 
-VERBS = (run, sweep, compare, budget, data, verify, coordinator)
+VERBS = (run, sweep, compare, budget, audit, data, verify, coordinator)
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 

@@ -1,0 +1,1 @@
+"""Audits: what an attacker can show about a mechanism, beside what is claimed for it."""
