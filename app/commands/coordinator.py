@@ -2,9 +2,14 @@
 
 import argparse
 import datetime
+import json
 import signal
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.deploy.coordinator import Coordinator
 
 EPILOG = """\
 examples:
@@ -25,7 +30,7 @@ def add_parser(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for add in (_add_init, _add_enrol, _add_start):
+    for add in (_add_init, _add_enrol, _add_start, _add_status, _add_revoke, _add_rotate, _add_bundle):
         add(actions)
 
 
@@ -38,6 +43,8 @@ def _add_init(actions: Any) -> None:
         "--superlink-port", type=int, default=18443, metavar="P", help="loopback port of Flower's SuperLink (18443)"
     )
     parser.add_argument("--mtls", action="store_true", help="ask hospitals for a client certificate, too")
+    parser.add_argument("--systemd", action="store_true", help="write a systemd unit, too")
+    parser.add_argument("--container", action="store_true", help="write a Dockerfile and a compose file, too")
     parser.set_defaults(run=_init)
 
 
@@ -49,9 +56,18 @@ def _init(args: argparse.Namespace) -> int:
     print(f"coordinator {made.address} in {made.folder}")
     ends = {name: days_left(pair.read()) for name, pair in (("authority", made.authority), ("server", made.server))}
     print("certificates: " + ", ".join(f"{name} {days:.0f} days" for name, days in ends.items()))
+    for path in _services(args, made):
+        print(f"written: {path}")
     print(f"keep safe, and save: {made.authority.key}")
     print(f"next, for each hospital: fedvox coordinator enrol NAME node.pub --dir {made.folder}")
     return 0
+
+
+def _services(args: argparse.Namespace, made: "Coordinator") -> list[Path]:
+    from app.deploy.service import Role, write_container, write_systemd
+
+    role = Role("coordinator", made.folder, port=made.listen)
+    return [*([write_systemd(role)] if args.systemd else []), *(write_container(role) if args.container else [])]
 
 
 def _add_enrol(actions: Any) -> None:
@@ -89,6 +105,84 @@ def _start(args: argparse.Namespace) -> int:
         serve(open_coordinator(args.dir), lambda text: print(f"{datetime.datetime.now():%H:%M:%S} {text}", flush=True))  # noqa: DTZ005 — local time
     except KeyboardInterrupt:
         print("stopped; hospitals wait, and come back when it starts again")
+    return 0
+
+
+def _add_status(actions: Any) -> None:
+    parser = actions.add_parser("status", help="hospitals, the last run, disk, certificates; exit code 1 for findings")
+    parser.add_argument("dir", type=Path, metavar="DIR")
+    parser.add_argument("--json", action="store_true", help="all of it, for scripts")
+    parser.set_defaults(run=_status)
+
+
+def _status(args: argparse.Namespace) -> int:
+    from app.deploy.coordinator import open_coordinator
+    from app.deploy.status import status
+
+    found = status(open_coordinator(args.dir))
+    if args.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(_said(found)))
+    return 1 if found["findings"] else 0
+
+
+def _said(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"coordinator {found['address']}: {'running' if found['running'] else 'not running'}"
+    for name, facts in found["hospitals"].items():
+        last = "in no round yet" if facts["last_round"] is None else f"last in round {facts['last_round']}"
+        refusal = facts["last_refusal"]
+        why = f", kept out of round {refusal['round']}: {refusal['code']}" if refusal else ""
+        yield f"hospital {name}: {facts['state']} {facts['since']}".rstrip() + f", {last}{why}"
+    if run := found["run"]:
+        answered = f"{len(run['answered'])} of {len(run['asked'])} hospitals answered"
+        yield f"run {run['folder']}, started by {run['by']}: {run['state']}, round {run['round']}, {answered}"
+    yield "versions: " + ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    yield "free: " + ", ".join(f"{gigabytes:g} GB for the {name}" for name, gigabytes in found["disk_gb"].items())
+    yield "certificates: " + ", ".join(f"{name} {days:.0f} days" for name, days in found["certificate_days"].items())
+    yield from (f"! {finding}" for finding in found["findings"])
+
+
+def _add_revoke(actions: Any) -> None:
+    parser = actions.add_parser("revoke", help="end a hospital's part; its key may not come back")
+    parser.add_argument("hospital", metavar="NAME")
+    _add_dir(parser)
+    parser.set_defaults(run=_revoke)
+
+
+def _revoke(args: argparse.Namespace) -> int:
+    from app.deploy.coordinator import open_coordinator
+    from app.deploy.enrolment import revoke
+
+    gone = revoke(open_coordinator(args.dir), args.hospital)
+    print(f"{gone.hospital} is revoked (key {gone.fingerprint}); a running coordinator shuts it out within seconds")
+    return 0
+
+
+def _add_rotate(actions: Any) -> None:
+    parser = actions.add_parser("rotate", help="new server certificates; hospitals notice nothing")
+    parser.add_argument("dir", type=Path, metavar="DIR")
+    parser.set_defaults(run=_rotate)
+
+
+def _rotate(args: argparse.Namespace) -> int:
+    from app.deploy.coordinator import open_coordinator, rotate
+
+    print(f"the new server certificate ends in {rotate(open_coordinator(args.dir)):.0f} days")
+    return 0
+
+
+def _add_bundle(actions: Any) -> None:
+    parser = actions.add_parser("bundle", help="write the code that a run sends, for hospitals to approve")
+    parser.add_argument("file", type=Path, metavar="OUT.fab")
+    parser.set_defaults(run=_bundle)
+
+
+def _bundle(args: argparse.Namespace) -> int:
+    from app.deploy.export import write_bundle
+
+    print(f"{args.file}: SHA-256 {write_bundle(args.file)}")
+    print(f"each hospital: fedvox site approve DIR {args.file.name}")
     return 0
 
 

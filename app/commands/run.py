@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     screen = console.Console(file=sys.stderr if args.json else sys.stdout)
     overrides = _overrides(args)
-    job = launch.resumed(args.resume, overrides) if args.resume else launch.fresh(args.run_dir, overrides)
+    job = launch.resumed(args.resume, overrides) if args.resume else launch.fresh(_run_dir(args), overrides)
     summary = launch.start(job, engine=args.engine, superlink=args.superlink, screen=screen)
     screen.outcome(summary, job.folder.path, as_json=args.json)
     return 0 if summary["status"] in ("completed", "stopped") else 1
@@ -63,11 +63,26 @@ def run(args: argparse.Namespace) -> int:
 
 def _overrides(args: argparse.Namespace) -> list[str]:
     """As given; at a coordinator, with its enrolled hospitals. A resumed run knows its own."""
-    from app.deploy.coordinator import is_coordinator
-
     given: list[str] = args.overrides
-    if not args.superlink or not is_coordinator(args.superlink) or (args.resume and not given):
+    if not _is_deployed(args) or (args.resume and not given):
         return given
     from app.commands.deployed import deployed
 
     return deployed(args.superlink, given)
+
+
+def _run_dir(args: argparse.Namespace) -> Path | None:
+    """At a coordinator, in its own folder, where its processes may write."""
+    if args.run_dir or not _is_deployed(args):
+        given: Path | None = args.run_dir
+        return given
+    from app.commands.launch import default_folder
+    from app.deploy.coordinator import open_coordinator
+
+    return open_coordinator(Path(args.superlink)).runs / default_folder(args.overrides).name
+
+
+def _is_deployed(args: argparse.Namespace) -> bool:
+    from app.deploy.coordinator import is_coordinator
+
+    return bool(args.superlink) and is_coordinator(args.superlink)

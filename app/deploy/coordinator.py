@@ -7,6 +7,7 @@ DIR/hospitals/NAME.pub      the keys of enrolled hospitals; what lies here is wh
 DIR/revoked/                the keys that may not come back
 DIR/kits/NAME/              what a hospital gets; no secret inside
 DIR/flower/                 FLWR_HOME of the SuperLink, with its name `hospitals`
+DIR/runs/                   folders of the runs that were started here
 DIR/logs/, DIR/audit.jsonl  what happened
 """
 
@@ -90,6 +91,11 @@ class Coordinator:
         return self.flower_home / "nodes.json"
 
     @property
+    def runs(self) -> Path:
+        """Folders of runs that were given no place of their own."""
+        return self.folder / "runs"
+
+    @property
     def logs(self) -> Path:
         """Logs of the SuperLink, of the proxy and of runs."""
         return self.folder / "logs"
@@ -121,11 +127,10 @@ def make_coordinator(
     made = Coordinator(folder, name, port, listen or port, superlink_port, _state_dir(folder), mtls)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
-    for place in (made.hospitals, made.revoked, made.kits, made.flower_home, made.logs):
+    for place in (made.hospitals, made.revoked, made.kits, made.flower_home, made.runs, made.logs):
         place.mkdir(exist_ok=True, mode=0o700)
     certificates.make_authority(made.authority, name)
-    certificates.make_server(made.authority, made.server, [name])
-    certificates.make_server(made.authority, made.loopback, ["localhost", "127.0.0.1"], days=certificates.LOOPBACK_DAYS)
+    _certify(made)
     write_flower_configuration(made)
     write_text(folder / "coordinator.yaml", yaml.safe_dump(_settings(made), sort_keys=False))
     made.record("coordinator-made", address=made.address, mtls=mtls)
@@ -163,6 +168,27 @@ def write_flower_configuration(coordinator: Coordinator) -> None:
         f'root-certificates = "{coordinator.authority.certificate}"',
     ]
     write_text(coordinator.flower_home / "config.toml", "\n".join(lines) + "\n")
+
+
+def rotate(coordinator: Coordinator) -> float:
+    """Make new server certificates; a running coordinator takes them up at once and hospitals notice nothing.
+
+    Returns:
+        Days until the new one ends.
+    """
+    if (left := certificates.days_left(coordinator.authority.read())) < certificates.WARN_DAYS:
+        raise DeployError(
+            f"the authority itself ends in {left:.0f} days: make a new coordinator folder and enrol the hospitals there"
+        )
+    coordinator.record("certificates-rotated")
+    _certify(coordinator)
+    return certificates.days_left(coordinator.server.read())
+
+
+def _certify(coordinator: Coordinator) -> None:
+    inside, days = ["localhost", "127.0.0.1"], certificates.LOOPBACK_DAYS
+    certificates.make_server(coordinator.authority, coordinator.loopback, inside, days=days)
+    certificates.make_server(coordinator.authority, coordinator.server, [coordinator.host])
 
 
 def _settings(coordinator: Coordinator) -> Mapping[str, Any]:

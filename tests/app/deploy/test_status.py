@@ -1,0 +1,87 @@
+import datetime
+import json
+
+import pytest
+from cryptography import x509
+
+from app.cli import main
+from app.deploy import certificates, status
+from app.deploy.coordinator import make_coordinator, rotate
+from app.deploy.enrolment import enrol
+from app.deploy.errors import DeployError
+from app.deploy.keys import make_key
+from app.processes import free_port
+
+
+@pytest.fixture
+def coordinator(tmp_path):
+    made = make_coordinator(tmp_path / "coordinator", f"localhost:{free_port()}", superlink_port=free_port())
+    make_key(tmp_path / "node", tmp_path / "node.pub", "north")
+    enrol(made, "north", tmp_path / "node.pub")
+    return made
+
+
+def journal(coordinator, *lines):
+    folder = coordinator.runs / "run"
+    folder.mkdir()
+    (folder / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    coordinator.record("run-started", folder=str(folder), run="1")
+
+
+def line(round, reports, refused=()):
+    facts = {"round": round, "asked": ["north", "south"], "refused": list(refused)}
+    return {"leg": "", **facts, "reports": {name: {} for name in reports}}
+
+
+def test_it_says_what_to_do_where_nothing_runs(coordinator):
+    found = status.status(coordinator)
+    assert not found["running"]
+    assert any("coordinator start" in finding for finding in found["findings"])
+
+
+def test_a_hospital_s_last_round_and_last_refusal_are_those_of_the_last_run(coordinator):
+    refusal = {"hospital": "north", "round": 2, "code": "cap"}
+    journal(coordinator, line(1, ["north", "south"]), line(2, ["south"], [refusal]))
+    found = status.status(coordinator)
+    assert found["hospitals"]["north"]["last_round"] == 1
+    assert found["hospitals"]["north"]["last_refusal"] == refusal
+    assert (found["run"]["round"], found["run"]["answered"], found["run"]["state"]) == (2, ["south"], "going on")
+
+
+def test_a_certificate_near_its_end_is_a_finding_until_it_is_rotated(coordinator):
+    certificates.make_server(coordinator.authority, coordinator.server, ["localhost"], days=29)
+    before = status.status(coordinator)["findings"]
+    assert any("server certificate ends in 29 days" in finding for finding in before)
+    rotate(coordinator)
+    assert not any("certificate ends" in finding for finding in status.status(coordinator)["findings"])
+
+
+def test_rotation_keeps_the_authority_so_that_kits_stay_good(coordinator):
+    authority, old = coordinator.authority.read(), coordinator.server.read()
+    rotate(coordinator)
+    assert coordinator.authority.read() == authority
+    new = coordinator.server.read()
+    assert new.serial_number != old.serial_number
+    new.verify_directly_issued_by(authority)
+    assert certificates.names_of(new) == ["localhost"]
+
+
+def test_an_authority_near_its_end_signs_nothing_more(coordinator):
+    certificates.make_authority(coordinator.authority, "localhost", days=20)
+    with pytest.raises(DeployError, match="new coordinator folder"):
+        rotate(coordinator)
+
+
+def test_the_verb_prints_a_line_each_and_ends_with_1_for_findings(coordinator, capsys):
+    assert main(["coordinator", "status", str(coordinator.folder)]) == 1
+    said = capsys.readouterr().out
+    assert "hospital north: unknown, in no round yet" in said
+    assert "! the coordinator is not running" in said
+    assert main(["coordinator", "status", str(coordinator.folder), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["hospitals"]["north"]["state"] == "unknown"
+
+
+def test_a_certificate_begins_before_now_for_clocks_that_are_behind(coordinator):
+    server: x509.Certificate = coordinator.server.read()
+    behind = datetime.datetime.now(tz=datetime.UTC) - datetime.timedelta(minutes=30)
+    assert server.not_valid_before_utc < behind
