@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app.commands import audit, budget, compare, coordinator, data, run, sweep, verify
+from app.commands import audit, budget, compare, coordinator, data, run, site, sweep, verify
 
-VERBS = (run, sweep, compare, budget, audit, data, verify, coordinator)
+VERBS = (run, sweep, compare, budget, audit, data, verify, coordinator, site)
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
