@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag
+from pydicom.valuerep import AMBIGUOUS_VR, STANDARD_VR
 
 from data.errors import UnreadableScan
 
@@ -27,6 +29,9 @@ PARSER_ERRORS = (
 """What pydicom and its decoders raise on damaged bytes."""
 
 _BLANK = b" \0"
+
+_READABLE = frozenset({None, *STANDARD_VR, *AMBIGUOUS_VR})
+"""Value representations; None: the file does not write them (Implicit VR)."""
 
 
 @contextmanager
@@ -103,8 +108,12 @@ def _raw(dataset: Dataset, keyword: str) -> Any:
 
 
 def _element(dataset: Dataset, keyword: str) -> Any:
-    """As pydicom found it: not converted, unless it lies in a sequence."""
-    return dataset.get_item(_tag(keyword))
+    """As pydicom found it: not converted, unless it lies in a sequence. Raises ValueError where its VR is none."""
+    element = dataset.get_item(_tag(keyword))
+    if isinstance(element, RawDataElement) and element.VR not in _READABLE:
+        # Its bytes may look sound; but nobody can say what they were before the two that are damaged.
+        raise ValueError(f"{keyword} is of the type {element.VR!r}, which DICOM does not have")
+    return element
 
 
 @lru_cache(maxsize=512)

@@ -198,7 +198,8 @@ class PixelReader:
                 file.seek(0)
                 self._dataset = pydicom.dcmread(file, force=True)
                 self._dataset.file_meta.TransferSyntaxUID = UID(plane.header.syntax)
-            return pixel_array(self._dataset, index=plane.frame if plane.header.frames > 1 else None)
+            frame = plane.frame if plane.header.frames > 1 else None
+            return pixel_array(self._dataset, index=frame, correct_unused_bits=False)
 
     def _decompressed(self, plane: Plane) -> NDArray[Any]:
         if self._decoder is None:

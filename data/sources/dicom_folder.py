@@ -21,7 +21,7 @@ from data.volume import CtVolume
 
 _LOG = logging.getLogger(__name__)
 
-READER = 2
+READER = 3
 """Raise with every change to the voxels that reading gives: caches follow it."""
 
 ON_PROBLEM = ("refuse", "skip", "resample")

@@ -78,7 +78,7 @@ def test_a_real_series_trains_beside_phantoms_and_a_lost_rescale_stops_the_run(l
 
     broken = spoiled.spoiled(c, tmp_path / "C", spoiled.headers(spoiled.without_rescale))
     assert main([*args, "--run-dir", str(tmp_path / "broken"), *overrides(labels, b, broken)]) == 1
-    said = capsys.readouterr().err
+    said = capsys.readouterr().err.partition("fedvox: ")[2]
     assert "hospital C: soft tissue is " in said
     assert "HU, plausible is -200 to 250 HU (other hospitals: " in said
     assert "hospital A" not in said

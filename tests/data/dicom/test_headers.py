@@ -81,6 +81,14 @@ def test_an_empty_or_unreadable_file_is_named(tmp_path):
         read_planes(tmp_path / "gone.dcm")
 
 
+def test_a_value_whose_type_is_damaged_is_not_guessed_at(write_series, tmp_path):
+    (path, *_) = write_series(tmp_path, HU)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\x20\0\x32\0DS", b"\x20\0\x32\0XS"))
+    with pytest.raises(UnreadableScan, match=r"ImagePositionPatient is of the type 'XS'"):
+        read_planes(path)
+
+
 def test_a_file_that_changed_after_its_header_was_read_is_not_trusted(write_series, tmp_path):
     paths = write_series(tmp_path, HU)
     planes = [plane for path in paths for plane in read_planes(path)]

@@ -1,5 +1,7 @@
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from data.dicom import read_series
 from data.dicom.hounsfield import padding_to_air
@@ -130,7 +132,8 @@ def test_a_padding_tag_that_names_tissue_is_not_believed(write_series, tmp_path)
     np.testing.assert_array_equal(read_series(write_series(tmp_path, watery, intercept=0, alter=alter)).hu_ZYX, watery)
 
 
-def test_padding_in_more_bits_than_are_stored_becomes_air(write_series, tmp_path):
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_padding_in_more_bits_than_are_stored_becomes_air(write_series, tmp_path, syntax):
     # −2000 written as 63536 beside 12 unsigned bits: the lower 12 alone would be 2096, bone.
     padded = HU.copy()
     padded[:, :2] = 0
@@ -143,7 +146,12 @@ def test_padding_in_more_bits_than_are_stored_becomes_air(write_series, tmp_path
         dataset.add_new("PixelPaddingValue", "US", 63536)
 
     padded[:, :2] = -1000
-    np.testing.assert_array_equal(read_series(write_series(tmp_path, padded, alter=alter)).hu_ZYX, padded)
+    paths = write_series(tmp_path, padded, alter=alter)
+    for path in paths if syntax == RLELossless else ():
+        dataset = pydicom.dcmread(path)
+        dataset.compress(syntax, generate_instance_uid=False)
+        dataset.save_as(path)
+    np.testing.assert_array_equal(read_series(paths).hu_ZYX, padded)
 
 
 def test_padding_that_is_no_hounsfield_unit_becomes_air(write_series, tmp_path):
