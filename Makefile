@@ -5,7 +5,7 @@ READY := .venv/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test lint bench help
+.PHONY: setup demo test test-deploy lint bench help
 
 setup: $(READY)  ## set up .venv with the pinned packages (bare `make` does this only)
 	@echo "ready: $(BIN)/fedvox --help"
@@ -23,6 +23,9 @@ demo: $(READY)  ## three synthetic hospitals train a 3D ResNet over Flower (abou
 
 test: $(READY)  ## the whole test suite
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-deploy: $(READY)  ## real coordinators and hospitals as processes on this machine; needs nginx (apt-get install nginx)
+	@$(BIN)/python -m pytest tests/deploy -m "slow or deploy"
 
 lint: $(READY)  ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check .

@@ -1,0 +1,113 @@
+"""One coordinator and three hospitals with synthetic scans, each in processes and folders of its own, on loopback."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app.cli import main
+from app.deploy.coordinator import Coordinator, open_coordinator
+from app.processes import free_port
+from tests.deploy.processes import Process
+
+HOSPITALS = {"north": "A", "south": "B", "west": "C"}
+"""Names here, and in the cohort whose scans they hold."""
+
+ONLINE_SECONDS = 120.0
+"""A SuperNode comes up in 5 s on an idle core; a lost connection is freed after 60 s."""
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory):
+    """Three hospitals' scans: DICOM, DICOM and LUNA16, with their labels."""
+    folder = tmp_path_factory.mktemp("cohort")
+    assert main(["data", "synth", str(folder), "source.patients=30", "source.seed=3"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    """What a run sends, as the coordinator gives it to hospitals."""
+    path = tmp_path_factory.mktemp("bundle") / "run.fab"
+    assert main(["coordinator", "bundle", str(path)]) == 0
+    return path
+
+
+@dataclass
+class Federation:
+    """Folders of all sides, made as the documentation says, and the processes that run now."""
+
+    folder: Path
+    coordinator: Coordinator
+    running: list[Process]
+
+    @property
+    def home(self) -> Path:
+        return self.coordinator.folder
+
+    def site(self, name: str) -> Path:
+        return self.folder / name
+
+    def init(self, name: str, cohort: Path, bundle: Path) -> Path:
+        """A hospital's folder with an approved bundle; the coordinator does not know it yet. Returns it."""
+        site, facts = self.site(name), cohort / HOSPITALS.get(name, "A") / "site.yaml"
+        assert main(["site", "init", str(site), "--name", name, "--site", str(facts)]) == 0
+        assert main(["site", "approve", str(site), str(bundle), "--yes"]) == 0
+        return site
+
+    def enrol(self, name: str, cohort: Path, bundle: Path) -> Path:
+        """From nothing to a hospital that may start. Returns its folder."""
+        site = self.init(name, cohort, bundle)
+        key = site / "keys" / "node.pub"
+        assert main(["coordinator", "enrol", name, str(key), "--dir", str(self.home)]) == 0
+        assert main(["site", "init", str(site), "--kit", str(self.coordinator.kits / name)]) == 0
+        return site
+
+    def start(self, *args: str, name: str, cwd: Path | None = None) -> Process:
+        log = self.folder / f"{name}-{len(self.running)}.log"
+        process = Process(list(args), log, {"FEDVOX_HOME": str(self.folder / "home")}, cwd)
+        self.running.append(process)
+        return process
+
+    def start_coordinator(self) -> Process:
+        process = self.start("coordinator", "start", str(self.home), name="coordinator")
+        process.wait_for("is up", 90)
+        return process
+
+    def start_site(self, name: str) -> Process:
+        return self.start("site", "start", str(self.site(name)), name=name)
+
+    def run(self, run_dir: Path, *overrides: str, resume: bool = False, cwd: Path | None = None) -> Process:
+        where = ["--resume", str(run_dir)] if resume else ["--run-dir", str(run_dir)]
+        return self.start("run", *overrides, *where, "--superlink", str(self.home), name="run", cwd=cwd)
+
+    def clear(self) -> None:
+        for process in reversed(self.running):
+            process.clear()
+
+
+@contextmanager
+def founded(folder: Path) -> Iterator[Federation]:
+    """A coordinator's folder on free ports; whatever was started is ended."""
+    if shutil.which("nginx") is None:
+        pytest.skip("needs nginx (apt-get install nginx)")
+    home = folder / "coordinator"
+    ports = ["--host", f"localhost:{free_port()}", "--superlink-port", str(free_port())]
+    assert main(["coordinator", "init", str(home), *ports]) == 0
+    made = Federation(folder, open_coordinator(home), [])
+    try:
+        yield made
+    finally:
+        made.clear()
+
+
+@pytest.fixture
+def three(tmp_path, cohort, bundle):
+    """All three hospitals enrolled; nothing runs yet."""
+    with founded(tmp_path) as federation:
+        for name in HOSPITALS:
+            federation.enrol(name, cohort, bundle)
+        yield federation
