@@ -48,12 +48,14 @@ def write_summary(config: Config, folder: RunFolder, outcomes: Sequence[Outcome]
     reason = outcomes[-1].stop.reason
     why = _failure(outcomes)
     names = list(config["federation"]["hospitals"])
-    threshold = classification.operating_threshold(_sum(_scores(outcomes, "validation", own_only=True)))
+    validation = _sum(_scores(outcomes, "validation", own_only=True))
+    threshold = classification.operating_threshold(validation)
     summary = {
         **_frame(config, folder, engine),
         "status": "failed" if why else "completed" if reason == "rounds" else "stopped",
         "stopped": reason,
         "threshold": threshold,
+        "validation": {"auc": _auc(validation)},
         "pooled": _figures(list(_own(outcomes)), threshold),
         "hospitals": {name: _hospital(name, config, folder, outcomes) for name in names},
         **_extras(config, outcomes, threshold),
@@ -69,7 +71,14 @@ def write_ended(
     rows = {name: _hospital(name, config, folder, ()) for name in config["federation"]["hospitals"]}
     nothing = dict.fromkeys(("auc", "auc_low", "auc_high", "accuracy", "sensitivity", "specificity"))
     frame = {**_frame(config, folder, engine), "status": status, "stopped": reason}
-    summary = {**frame, "threshold": None, "pooled": nothing, "hospitals": rows, "error": why}
+    summary = {
+        **frame,
+        "threshold": None,
+        "validation": {"auc": None},
+        "pooled": nothing,
+        "hospitals": rows,
+        "error": why,
+    }
     return _written(config, folder, summary)
 
 

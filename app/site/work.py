@@ -241,8 +241,8 @@ def _histogram(work: Work, model: nn.Module, crops: Crops) -> NDArray[np.int64]:
 def _tested(work: Work, model: nn.Module) -> Tensors:
     place, test = work.place, work.place.parts.test
     logits = score.logits(model, test, device=work.device, threads=place.threads)
-    # One stream a hospital, or patients that stand at the same place would come and go together.
-    rng = derive(work.plan.seed, place.name, "bootstrap")
+    # One stream a hospital and fold, or patients that stand at the same place would come and go together.
+    rng = derive(work.plan.seed, place.name, work.plan.fold, "bootstrap")
     return {
         "test": classification.histogram(logits, test.labels),
         "replicates": classification.bootstrap(logits, test.labels, test.patients, place.config["replicates"], rng),

@@ -7,7 +7,7 @@ tried at the very shape it will have, in both precisions, before the first step.
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -53,12 +53,20 @@ def precision(amp: str, model: nn.Module, x_shape: tuple[int, ...], device: torc
     """
     wanted = amp == "bf16" or (amp == "auto" and device.type == "cuda")
     with ExitStack() as stack:
-        if device.type == "cuda":
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False))
+        stack.enter_context(full_precision(device))
         is_half = wanted and _is_right(model, x_shape, device)
         if is_half:
-            stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+            # Without its cache: that keeps the first step's bfloat16 weights until the whole fit is over.
+            stack.enter_context(torch.autocast(device.type, torch.bfloat16, cache_enabled=False))
         yield "bfloat16" if is_half else "float32"
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Inside, float32 means float32 on a GPU too: cuDNN's convolutions would take TF32, with 10 bits."""
+    if device.type != "cuda":
+        return nullcontext()
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    return flags
 
 
 def _is_right(model: nn.Module, x_shape: tuple[int, ...], device: torch.device) -> bool:

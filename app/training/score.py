@@ -7,6 +7,7 @@ from torch import nn
 
 from app.training.batches import Crops
 from app.training.device import threads as use_threads
+from app.training.precision import full_precision
 
 DEFAULT_BATCH = 64
 """Crops at once: no result depends on it beyond rounding."""
@@ -29,7 +30,7 @@ def logits(
     parts = [np.empty(0, np.float32)]
     try:
         model.eval()
-        with use_threads(threads), torch.inference_mode():
+        with use_threads(threads), torch.inference_mode(), full_precision(device):
             for start in range(0, len(crops), batch_size):
                 x_BCZYX, _ = crops.batch(np.arange(start, min(start + batch_size, len(crops))))
                 parts.append(model(torch.from_numpy(x_BCZYX).to(device)).squeeze(1).cpu().numpy())

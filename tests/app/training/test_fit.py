@@ -199,6 +199,22 @@ def test_half_precision_is_reported_where_it_was_used(make_model, make_crops, cp
     assert fit(make_model(), make_crops(4), training=ADAMW, device=cpu, address=(1,)).precision == "float32"
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+def test_half_precision_trains_step_after_step(make_crops, monkeypatch, device):
+    # Autocast's cache would keep the first step's weights: the loss would stay where it began.
+    if device != "cpu" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    monkeypatch.setattr("app.training.precision.bf16_error", lambda _kernel, _device: 0.0)
+    losses = {}
+    for amp in ("off", "bf16"):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(make_crops(1).batch([0])[0].size, 1))
+        training = Training(lr=1e-3, amp=amp, epochs=20, threads=1)
+        losses[amp] = fit(model, make_crops(40), training=training, device=torch.device(device), address=(1,)).loss
+    assert losses["off"] < 0.4
+    assert losses["bf16"] == pytest.approx(losses["off"], rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
