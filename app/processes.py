@@ -2,9 +2,12 @@
 
 import contextlib
 import ctypes
+import os
 import signal
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +15,9 @@ import psutil
 
 STOP_SECONDS = 1.0
 """How long processes get to end by themselves."""
+
+PARENT_SECONDS = 0.5
+"""Between looks whether the parent is there."""
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent dies, also when the parent was killed. Linux only."""
@@ -60,6 +66,39 @@ def dying_with_parent() -> Callable[[], None]:
     return ask if hasattr(libc, "prctl") else lambda: None
 
 
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Finish what is inside, however often Ctrl-C is pressed meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ending_like_an_interrupt() -> None:
+    """Make SIGTERM and SIGHUP end this process as Ctrl-C does, so that it, too, stops what it started."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
+
+
+def end_with_parent() -> None:
+    """Have this process killed when its parent is gone: a ServerApp whose SuperLink fell would ask it for ever."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
+
+
 def free_port() -> int:
     """A port on loopback that nobody listens on now."""
     with socket.socket() as probe:
@@ -77,6 +116,10 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
 def tail(path: Path, characters: int = 400) -> str:
     """The end of a log, on one line."""
     return " ".join(path.read_text(errors="replace").split())[-characters:] if path.exists() else ""
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:

@@ -13,11 +13,13 @@ def main(grid: Grid, context: Context) -> None:
     """Run what the run configuration says. A failure is written into the run folder before it is raised."""
     from app.commands.launch import default_folder, settle
     from app.config import from_line
+    from app.processes import end_with_parent
     from app.rounds import folder as folders
     from app.rounds.conduct import conduct
     from app.rounds.lock import alone
     from app.rounds.summary import write_ended
 
+    end_with_parent()
     config, overrides = settle(from_line(str(context.run_config["overrides"])))
     path = Path(str(context.run_config["run-dir"]) or default_folder(overrides))
     known = (path / "overrides.txt").exists()

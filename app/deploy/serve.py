@@ -34,6 +34,12 @@ MARK = "FEDVOX_COORDINATOR"
 
 START_SECONDS = 90.0
 LOOK_SECONDS = 1.0
+ASK_SECONDS = 3.0
+"""Between looks at the folder, and between questions to the SuperLink."""
+
+OWN_QUESTIONS = ("ControlServicer.List", "/v1/control/list-")
+"""In Flower's log: our own questions, which would bury everything else."""
+
 STOP_SECONDS = 5.0
 LOG_BYTES, LOGS_KEPT = 10_000_000, 5
 
@@ -118,22 +124,27 @@ class Watch:
         self._stamps = self._stamped()
         self._online: dict[str, bool] = {}
         self._running: set[int] = set()
+        self._asked = float("-inf")
 
     def look(self) -> None:
         """One look. Raises DeployError where SuperLink or proxy has ended."""
         self._started.check()
-        coordinator = self._started.coordinator
-        stamps = self._stamped()
-        with control(coordinator) as flower:
-            if stamps[0] != self._stamps[0]:
-                for line in register(coordinator, flower):
-                    self._say(line)
-            self._hospitals(flower)
-            self._runs(flower)
+        stamps, now = self._stamped(), time.monotonic()
+        if stamps[0] != self._stamps[0] or now - self._asked > ASK_SECONDS:
+            self._asked = now
+            self._ask(is_changed=stamps[0] != self._stamps[0])
         if stamps[1] != self._stamps[1]:
             self._started.reload()
             self._say("the new server certificate is in use")
         self._stamps = stamps
+
+    def _ask(self, *, is_changed: bool) -> None:
+        with control(self._started.coordinator) as flower:
+            if is_changed:
+                for line in register(self._started.coordinator, flower):
+                    self._say(line)
+            self._hospitals(flower)
+            self._runs(flower)
 
     def _hospitals(self, flower: Control) -> None:
         names = {member.spki: member.hospital for member in enrolled(self._started.coordinator)}
@@ -243,8 +254,9 @@ def _keep(process: subprocess.Popen[bytes], path: Path) -> None:
     """Write a process's output into a log that does not grow for ever."""
     file = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
     for line in process.stdout or ():
-        record = logging.LogRecord("", logging.INFO, "", 0, line.decode(errors="replace").rstrip("\n"), None, None)
-        file.emit(record)
+        text = line.decode(errors="replace").rstrip("\n")
+        if not any(question in text for question in OWN_QUESTIONS):
+            file.emit(logging.LogRecord("", logging.INFO, "", 0, text, None, None))
     file.close()
 
 

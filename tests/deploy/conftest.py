@@ -24,7 +24,7 @@ ONLINE_SECONDS = 120.0
 def cohort(tmp_path_factory):
     """Three hospitals' scans: DICOM, DICOM and LUNA16, with their labels."""
     folder = tmp_path_factory.mktemp("cohort")
-    assert main(["data", "synth", str(folder), "source.patients=30", "source.seed=3"]) == 0
+    assert main(["data", "synth", str(folder), "source.patients=40", "source.seed=3"]) == 0
     return folder
 
 

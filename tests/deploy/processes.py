@@ -87,7 +87,7 @@ class Process:
         self.popen.wait()
 
 
-def alive(processes: list[psutil.Process], patience: float = 5.0) -> list[str]:
+def alive(processes: list[psutil.Process], patience: float = 15.0) -> list[str]:
     """What is still running of these after a while, as command lines."""
     _, left = psutil.wait_procs(processes, timeout=patience)
     return [" ".join(process.cmdline()) for process in left if process.status() != psutil.STATUS_ZOMBIE]
