@@ -77,6 +77,7 @@ def _from_file(file: SiteFile, config: Config, *, expected: str) -> Site:
         policy=file.policy,
         data_age_months=file.data_age_months,
         ledger_key=file.ledger_key,
+        cache_gb=file.cache_gb,
     )
 
 

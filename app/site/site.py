@@ -27,10 +27,14 @@ class Site:
     data_age_months: float | None
     ledger_key: Path
     """Whoever has it can forge the ledger."""
+    cache_gb: float | None = None
+    """The most that `cache_dir` may hold; None: as much as the disk has."""
 
     def crops(self, config: Config, progress: Callable[[int, int], None] | None = None) -> Crops:
         """All crops of the hospital, prepared and cached on the way."""
-        return open_crops(self.source, build(config["preprocess"]), Cache(str(self.cache_dir)), progress=progress)
+        return open_crops(
+            self.source, build(config["preprocess"]), Cache(str(self.cache_dir), self.cache_gb), progress=progress
+        )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 name: north
 source: {_target_: data.sources.DicomFolder, path: data}     # as in conf/source; paths are relative to this file
 cache_dir: cache
+cache_gb: 200                                                # the most it may hold; left out: what the disk has
 state_dir: state
 device: auto
 ledger_key: ../keys/north.key                                # outside of state_dir and of its backups
@@ -25,6 +26,7 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
     "source": dict,
     "cache_dir": str,
+    "cache_gb": (int, float),
     "state_dir": str,
     "device": str,
     "policy": dict,
@@ -56,6 +58,7 @@ class SiteFile:
     device: str = "auto"
     policy: Mapping[str, Any] = field(default_factory=dict)
     data_age_months: float | None = None
+    cache_gb: float | None = None
 
 
 def read_site_file(path: Path) -> SiteFile:
@@ -109,4 +112,5 @@ def _site_file(folder: Path, plain: dict[str, Any]) -> SiteFile:
         device=plain.get("device", "auto"),
         policy=plain.get("policy", {}),
         data_age_months=plain.get("data_age_months"),
+        cache_gb=plain.get("cache_gb"),
     )

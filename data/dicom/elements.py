@@ -109,7 +109,7 @@ def _raw(dataset: Dataset, keyword: str) -> Any:
 
 def _element(dataset: Dataset, keyword: str) -> Any:
     """As pydicom found it: not converted, unless it lies in a sequence. Raises ValueError where its VR is none."""
-    element = dataset.get_item(_tag(keyword))
+    element: Any = dataset.get_item(_tag(keyword))
     if isinstance(element, RawDataElement) and element.VR not in _READABLE:
         # Its bytes may look sound; but nobody can say what they were before the two that are damaged.
         raise ValueError(f"{keyword} is of the type {element.VR!r}, which DICOM does not have")

@@ -4,15 +4,15 @@ import os
 import subprocess
 import sys
 import threading
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data import cache as cache_module
 from data.cache import Cache
-from data.errors import BadVoxels, CacheError, CacheFull
+from data.errors import BadSetting, BadVoxels, CacheError, CacheFull
 from data.preprocess import Preprocess
 from data.samples import Candidate, ScanRef
 from data.volume import CtVolume
@@ -106,12 +106,66 @@ def test_an_entry_that_is_not_whole_is_made_again(source, cache, spoil):
     assert len(source.reads) == 2
 
 
+HOUR = 3600
+
+
+def aged(entry, seconds):
+    """As if nobody had opened it for so long; its seal is whole."""
+    then = entry.stat().st_mtime_ns - seconds * 10**9
+    os.utime(entry, ns=(then, then))
+
+
+def flipped(entry, at):
+    with entry.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.mark.parametrize("at", [3, 30, 4096, 9000], ids=["checksum", "geometry", "first voxel", "a voxel"])
+def test_a_flipped_bit_is_found_and_the_entry_made_again(source, cache, at):
+    cache.get(source, REF, WAY)
+    (entry,) = entries(cache)
+    flipped(entry, at)
+    np.testing.assert_array_equal(cache.get(source, REF, WAY).hu_ZYX, WAY.prepare(source.volume).hu_ZYX)
+    assert len(source.reads) == 2
+
+
+def test_a_bit_that_flips_by_itself_is_found_within_the_hour(source, cache):
+    # A failing disk changes voxels and not the time of last change.
+    cache.get(source, REF, WAY)
+    (entry,) = entries(cache)
+    sealed = entry.stat().st_mtime_ns
+    flipped(entry, 9000)
+    os.utime(entry, ns=(sealed, sealed))
+    assert cache.get(source, REF, WAY).hu_ZYX is not None
+    assert len(source.reads) == 1  # believed
+    aged(entry, HOUR + 1)
+    np.testing.assert_array_equal(cache.get(source, REF, WAY).hu_ZYX, WAY.prepare(source.volume).hu_ZYX)
+    assert len(source.reads) == 2
+
+
+def test_a_whole_entry_is_not_read_through_at_each_opening(source, cache, monkeypatch):
+    cache.get(source, REF, WAY)
+    compared = []
+    crc32 = zlib.crc32
+    monkeypatch.setattr(zlib, "crc32", lambda content: compared.append(memoryview(content).nbytes) or crc32(content))
+    cache.get(source, REF, WAY)
+    assert max(compared) < 4096
+    (entry,) = entries(cache)
+    aged(entry, HOUR + 1)
+    for _ in range(2):
+        cache.get(source, REF, WAY)
+    assert [size for size in compared if size > 4096] == [entry.stat().st_size - 4096]
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_named_and_leaves_nothing_half_written(source, cache, monkeypatch, code):
     def full(fd):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(cache_module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CacheFull, match="no room for a prepared scan"):
         cache.get(source, REF, WAY)
     assert entries(cache) == []
@@ -206,3 +260,122 @@ def test_several_processes_may_fill_one_cache(tmp_path):
         assert process.exitcode == 0
     assert sums[0] == sums[1] == sums[2]
     assert len([path for path in (tmp_path / "cache").rglob("*") if path.is_file()]) == 5
+
+
+# --- a limit ---
+
+SIZE = 4096 + 2 * 10 * 20 * 30
+"""Bytes of an entry of `cohort`."""
+
+
+@pytest.fixture
+def cohort():
+    return CountingSource(CtVolume(np.zeros((10, 20, 30), np.int16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
+
+
+def limited(tmp_path, entries):
+    return Cache(str(tmp_path / "cache"), limit_gb=(entries + 0.5) * SIZE / 1e9)
+
+
+def used(cache, cohort, *uids):
+    """Open scans one after another, an hour apart, and keep none of them open."""
+    for uid in uids:
+        for entry in Path(cache.path).rglob("*.scan"):
+            aged(entry, HOUR)
+        cache.get(cohort, ScanRef(uid, "P"), WAY)
+
+
+def held(cache):
+    return sum(path.stat().st_size for path in Path(cache.path).rglob("*.scan"))
+
+
+def test_what_was_not_used_for_longest_gives_way(tmp_path, cohort):
+    cache = limited(tmp_path, entries=3)
+    used(cache, cohort, "1", "2", "3", "1", "4")
+    assert held(cache) == 3 * SIZE
+    cohort.reads.clear()
+    used(cache, cohort, "1", "3", "4")
+    assert cohort.reads == []
+    used(cache, cohort, "2")
+    assert cohort.reads == ["2"]
+
+
+def test_no_more_gives_way_than_must(tmp_path, cohort):
+    cache = limited(tmp_path, entries=3)
+    used(cache, cohort, "1", "2", "3")
+    assert held(cache) == 3 * SIZE
+    used(Cache(cache.path), cohort, "4", "5")  # without a limit nothing does
+    assert held(cache) == 5 * SIZE
+
+
+def test_scans_in_use_stay_and_a_limit_below_them_is_named(tmp_path, cohort):
+    cache = limited(tmp_path, entries=2)
+    in_use = [cache.get(cohort, ScanRef(uid, "P"), WAY) for uid in ("1", "2")]
+    with pytest.raises(CacheFull, match=r"3.22e-05 GB are in use, 0\.0 MB more .* make cache_gb larger"):
+        cache.get(cohort, ScanRef("3", "P"), WAY)
+    assert held(cache) == 2 * SIZE
+    in_use.pop()
+    cache.get(cohort, ScanRef("3", "P"), WAY)
+    assert held(cache) == 2 * SIZE
+    np.testing.assert_array_equal(in_use[0].hu_ZYX, np.zeros((10, 20, 30)))
+
+
+def test_what_another_process_has_open_stays(tmp_path, cohort):
+    cache = limited(tmp_path, entries=1)
+    hold = "from tests.data.test_cache import *; import sys\n" \
+           "scan = CountingSource(CtVolume(np.zeros((10, 20, 30), np.int16), (1.0,) * 3, (0.0,) * 3))\n" \
+           "mapped = Cache(sys.argv[1]).get(scan, ScanRef('1', 'P'), WAY)\n" \
+           "print('open', flush=True); sys.stdin.read()"  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, cache.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(CacheFull):
+            cache.get(cohort, ScanRef("2", "P"), WAY)
+        other.communicate("", timeout=30)
+    cache.get(cohort, ScanRef("2", "P"), WAY)
+    assert held(cache) == SIZE
+
+
+def _fill_within(path, limit_gb, seed, results):
+    rng, largest = np.random.default_rng(seed), 0
+    cache = Cache(path, limit_gb)
+    scan = CountingSource(CtVolume(np.zeros((10, 20, 30), np.int16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
+    for k in rng.integers(0, 12, 60):
+        assert cache.get(scan, ScanRef(str(k), "P"), WAY).hu_ZYX.sum() == 0
+        largest = max(largest, held(cache))
+    results.put(largest)
+
+
+def test_several_processes_keep_one_limit(tmp_path):
+    # Each has one scan open at most: of five, some entry can always give way.
+    cache = limited(tmp_path, entries=5)
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    processes = [
+        context.Process(target=_fill_within, args=(cache.path, cache.limit_gb, seed, results)) for seed in range(3)
+    ]
+    for process in processes:
+        process.start()
+    assert max(results.get(timeout=60) for _ in processes) <= 5.5 * SIZE
+    for process in processes:
+        process.join(20)
+        assert process.exitcode == 0
+
+
+def test_what_a_dead_process_left_aside_is_swept_away(tmp_path, cohort):
+    cache = limited(tmp_path, entries=2)
+    aside = tmp_path / "cache" / "ab" / "abc.123.tmp"
+    aside.parent.mkdir(parents=True)
+    aside.write_bytes(b"half")
+    used(cache, cohort, "1")
+    assert aside.exists()  # it may be at work
+    aged(aside, 2 * HOUR)
+    used(cache, cohort, "2")
+    assert not aside.exists()
+
+
+@pytest.mark.parametrize("limit_gb", [0, -1.0, float("nan")])
+def test_a_limit_of_nothing_is_refused(tmp_path, limit_gb):
+    with pytest.raises(BadSetting, match="GB; give more than 0"):
+        Cache(str(tmp_path), limit_gb)

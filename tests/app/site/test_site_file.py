@@ -2,7 +2,9 @@
 
 import pytest
 
-from app.config import ConfigError
+from app.config import ConfigError, compose
+from app.site import site
+from app.site.directory import open_site
 from app.site.site_file import read_site_file
 
 GOOD = """\
@@ -22,10 +24,22 @@ def write(folder, text):
 
 
 def test_paths_are_relative_to_the_file(tmp_path):
-    site = read_site_file(write(tmp_path, GOOD))
-    assert (site.name, site.cache_dir, site.state_dir) == ("north", tmp_path / "cache", tmp_path / "state")
-    assert site.source["path"] == str(tmp_path / "data")
-    assert site.policy == {"epsilon_cap": 8.0, "min_patients": 5}
+    file = read_site_file(write(tmp_path, GOOD))
+    assert (file.name, file.cache_dir, file.state_dir) == ("north", tmp_path / "cache", tmp_path / "state")
+    assert file.source["path"] == str(tmp_path / "data")
+    assert file.cache_gb is None
+    assert file.policy == {"epsilon_cap": 8.0, "min_patients": 5}
+
+
+def test_a_limit_of_the_cache_reaches_it(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(site, "open_crops", lambda source, preprocess, cache, progress: opened.append(cache))
+    config = compose(
+        ["federation=sites", "federation.sites=null", f"++federation.hospitals.north.site={tmp_path}/site.yaml"]
+    )
+    write(tmp_path, GOOD + "cache_gb: 0.5\n")
+    open_site(config, "north").crops(config)
+    assert (opened[0].path, opened[0].limit_gb) == (str(tmp_path / "cache"), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +48,7 @@ def test_paths_are_relative_to_the_file(tmp_path):
         (("state_dir: state\n", ""), "state_dir is missing"),
         (("cache_dir: cache", "cachedir: cache"), r"site\.yaml:3: unknown field 'cachedir'"),
         (("min_patients: 5", "min_patients: five"), r"site\.yaml:7: policy\.min_patients is 'five'; a int"),
+        (("cache_dir: cache", "cache_dir: cache\ncache_gb: much"), r"site\.yaml:4: cache_gb is 'much'"),
         (("epsilon_cap: 8.0", "epsilon: 8.0"), r"site\.yaml:6: unknown field 'policy\.epsilon'"),
         (("name: north", "name: [north"), "no valid YAML"),
         ((GOOD, ""), "no fields"),
