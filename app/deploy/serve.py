@@ -23,6 +23,7 @@ from app.deploy.control import Control, control
 from app.deploy.coordinator import Coordinator, write_flower_configuration
 from app.deploy.enrolment import enrolled
 from app.deploy.errors import DeployError
+from app.deploy.leftovers import destroyed
 from app.files import write_json
 from app.processes import answers, dying_with_parent, end, marked, stop, tail
 from app.rounds.roster import NODES
@@ -125,6 +126,8 @@ class Watch:
         self._online: dict[str, bool] = {}
         self._running: set[int] = set()
         self._asked = float("-inf")
+        self._dirty = False
+        """Whether Flower's state may hold what hospitals sent, with no run that needs it."""
 
     def look(self) -> None:
         """One look. Raises DeployError where SuperLink or proxy has ended."""
@@ -158,12 +161,17 @@ class Watch:
         for run in flower.runs():
             if run.is_over and run.id in self._running:
                 self._running.discard(run.id)
+                self._dirty = True
                 self._started.coordinator.record("run-ended", run=str(run.id), status=run.status, folder=run.run_dir)
                 self._say(f"run {run.id} ended: {run.status}")
             elif not run.is_over and run.id not in self._running:
                 self._running.add(run.id)
                 self._started.coordinator.record("run-seen", run=str(run.id), bundle=run.bundle, folder=run.run_dir)
                 self._say(f"run {run.id} began, bundle {run.bundle[:16]}")
+        if self._dirty and not self._running and destroyed(database(self._started.coordinator)):
+            self._dirty = False
+            self._started.coordinator.record("updates-destroyed")
+            self._say("what hospitals sent is destroyed")
 
     def _stamped(self) -> tuple[int, int]:
         coordinator = self._started.coordinator
@@ -214,9 +222,14 @@ def _superlink_command(coordinator: Coordinator) -> list[str]:
         f"--ssl-certfile={coordinator.loopback.certificate}",
         f"--ssl-keyfile={coordinator.loopback.key}",
         "--enable-supernode-auth",
-        f"--database={coordinator.state_dir / 'state.db'}",
+        f"--database={database(coordinator)}",
         "--disable-runtime-dependency-installation",
     ]
+
+
+def database(coordinator: Coordinator) -> Path:
+    """Flower's state."""
+    return coordinator.state_dir / "state.db"
 
 
 def environment(coordinator: Coordinator) -> dict[str, str]:
