@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
 from app.deploy import audit_log
 from tests.deploy.conftest import HOSPITALS
 from tests.deploy.processes import TINY, alive, rounds, wait_for_round
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_run_survives_the_end_of_a_hospital_and_of_the_coordinator(three, tmp_path):
