@@ -6,8 +6,7 @@ from typing import Any
 
 EPILOG = """\
 examples:
-  fedvox sweep --sweep algorithms --sweep-dir DIR experiment=demo
-  fedvox sweep --sweep yardsticks --sweep-dir DIR experiment=demo
+  fedvox sweep --sweep algorithms,yardsticks --sweep-dir DIR experiment=demo
   fedvox compare DIR
   fedvox compare DIR --markdown > table.md
 """
@@ -19,7 +18,8 @@ def add_parser(verbs: Any) -> None:
         "compare",
         help="runs side by side, mean ± sd over seeds",
         description="Reads the run folders below DIR (a sweep's, or several sweeps') and prints one row an algorithm: "
-        "pooled AUC, worst hospital's AUC, rounds to 0.9 of central training's AUC, megabytes.",
+        "pooled AUC, worst hospital's AUC, rounds to 0.9 of central training's AUC, megabytes, and whether it is worse "
+        "than each hospital alone. One table an experiment.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -37,29 +37,30 @@ def run(args: argparse.Namespace) -> int:
 
     from app.commands.console import Console
     from app.config import ConfigError
-    from app.report.comparison import finished, markdown, rows
+    from app.report.comparison import finished, markdown, tables
 
-    table = rows(finished(args.folder.expanduser()))
-    if not table:
+    made = tables(finished(args.folder.expanduser()))
+    if not made:
         raise ConfigError(f"no finished run below {args.folder}; a sweep's folder is what is needed")
     if args.json:
-        print(json.dumps([asdict(row) for row in table], indent=2))
+        print(json.dumps([asdict(row) for table in made for row in table], indent=2))
     elif args.markdown:
-        print(markdown(table))
+        print("\n\n".join(map(markdown, made)))
     else:
-        Console().show(_table(table))
+        for table in made:
+            Console().show(_table(table))
     return 0
 
 
 def _table(table: Any) -> Any:
     from rich.table import Table
 
-    from app.report.comparison import cells
+    from app.report.comparison import HEAD, cells
 
     made = Table(box=None, pad_edge=False)
-    made.add_column("algorithm", no_wrap=True)
-    for name in ("runs", "pooled AUC", "worst hospital", "rounds to 0.9 of central", "MB"):
-        made.add_column(name, justify="right", no_wrap=True)
+    made.add_column(table[0].experiment or "algorithm", no_wrap=True)
+    for name in HEAD:
+        made.add_column(name, justify="left" if name == "remark" else "right")
     for row in table:
-        made.add_row(row.name, str(row.runs), *cells(row))
+        made.add_row(row.name, *cells(row))
     return made

@@ -15,6 +15,7 @@ EPILOG = """\
 examples:
   fedvox sweep experiment=demo training.lr=0.001,0.003 strategy/weighting=size,quality
   fedvox sweep --sweep weightings experiment=demo
+  fedvox sweep --sweep algorithms,yardsticks --sweep-dir DIR experiment=demo
 """
 
 
@@ -24,12 +25,15 @@ def add_parser(verbs: Any) -> None:
         "sweep",
         help="run a grid of settings and rank them",
         description="A grid of runs, one after the other in this process. Values between commas are tried in turn; "
-        "`optimise` names the figure of summary.json to rank by (higher is better).",
+        "`optimise` names the figure of summary.json to rank by (higher is better). A point whose parts do not fit "
+        "together, or not so many hospitals, is passed over with the reason; one that fails is ranked last.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=V1,V2", help="settings, as in conf/")
-    parser.add_argument("--sweep", metavar="NAME", help="a grid by name: conf/sweep/NAME.yaml")
+    parser.add_argument(
+        "--sweep", metavar="NAME[,NAME]", help="grids by name: conf/sweep/NAME.yaml, one after the other"
+    )
     parser.add_argument(
         "--sweep-dir",
         type=Path,
@@ -48,6 +52,7 @@ class Trial:
     value: float | None
     status: str
     folder: str
+    """Empty where nothing was run."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
     from app import config as configuration
     from app.commands import console
 
-    given = [*(configuration.sweep_overrides(args.sweep) if args.sweep else []), *args.overrides]
-    grid = configuration.grid(given)
+    named = [configuration.sweep_overrides(name) for name in args.sweep.split(",")] if args.sweep else [[]]
+    given = [[*overrides, *args.overrides] for overrides in named]
+    grid = [point for overrides in given for point in configuration.grid(overrides)]
     folder = (args.sweep_dir or _default_folder(given)).expanduser().absolute()
     screen = console.Console(file=sys.stderr if args.json else sys.stdout)
     screen.note(f"{len(grid)} runs in {folder}")
@@ -118,6 +124,7 @@ def _trials(grid: "Sequence[Point]", folder: Path, screen: Any) -> list[Trial]:
 
 
 OVER_BUDGET = "over budget"
+MISFIT = "does not fit"
 
 
 def _costs(trials: Sequence[Trial]) -> list[str]:
@@ -126,7 +133,7 @@ def _costs(trials: Sequence[Trial]) -> list[str]:
     from app.privacy.together import together
     from app.rounds.folder import opened
 
-    folders = [opened(Path(trial.folder)) for trial in trials]
+    folders = [opened(Path(trial.folder)) for trial in trials if trial.folder]
     paid = together([(compose(folder.overrides()), folder) for folder in folders])
     return [one.sentence(len(folders)) for one in paid]
 
@@ -134,35 +141,54 @@ def _costs(trials: Sequence[Trial]) -> list[str]:
 def _trial(point: "Point", folder: Path, number: int, of: int, screen: Any) -> Trial:
     from app.commands import launch
     from app.commands.errors import RunFailed
-    from app.privacy.together import is_out_of_budget
     from app.rounds.summary import read_summary
+    from strategies.errors import Misfit, StrategyError
 
     path = folder / point.name()
     screen.note(f"[{number}/{of}] {point.name()}")
-    job = launch.fresh_or_stopped(path, list(point.overrides))
-    summary = read_summary(job.folder)
-    if summary is None or summary["status"] == "failed" or summary["stopped"] == "interrupted":
-        try:
+    try:
+        job = launch.fresh_or_stopped(path, list(point.overrides))
+        summary = read_summary(job.folder)
+        if summary is None or summary["status"] == "failed" or summary["stopped"] == "interrupted":
             summary = launch.start(job, engine="inprocess", superlink=None, screen=screen)
-        except RunFailed:
-            summary = read_summary(job.folder)
-            if summary is None or not is_out_of_budget(summary):
-                raise
-            return Trial(point.varied, None, OVER_BUDGET, str(path))
+    except Misfit as misfit:
+        screen.note(f"passed over: {misfit}")
+        return Trial(point.varied, None, MISFIT, "")
+    except (RunFailed, StrategyError) as error:
+        screen.note(str(error))
+        return Trial(point.varied, None, _failure(path), str(path))
     return Trial(point.varied, metric(summary, job.config["optimise"]), summary["status"], str(path))
 
 
-def _default_folder(given: Sequence[str]) -> Path:
+def _failure(path: Path) -> str:
+    from app.privacy.together import is_out_of_budget
+    from app.rounds.folder import opened
+    from app.rounds.summary import read_summary
+
+    summary = read_summary(opened(path))
+    return OVER_BUDGET if summary is not None and is_out_of_budget(summary) else "failed"
+
+
+def _default_folder(grids: Sequence[Sequence[str]]) -> Path:
     import hashlib
 
     from app.home import home
 
-    return home() / "sweeps" / hashlib.sha256("\0".join(given).encode()).hexdigest()[:12]
+    told = "\0\0".join("\0".join(given) for given in grids)
+    return home() / "sweeps" / hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def _plain(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """One row a trial; what another grid varies is empty."""
+    keys = dict.fromkeys(key for trial in trials for key in trial.varied)
     return [
-        {"rank": rank, "value": trial.value, **trial.varied, "status": trial.status, "folder": trial.folder}
+        {
+            "rank": rank,
+            "value": trial.value,
+            **{key: trial.varied.get(key, "") for key in keys},
+            "status": trial.status,
+            "folder": trial.folder,
+        }
         for rank, trial in enumerate(trials, 1)
     ]
 

@@ -1,8 +1,12 @@
 """Runs side by side, from their folders: one row an algorithm, mean ± standard deviation over its seeds.
 
+Runs of several experiments make a table each: what was trained on other data is no comparison.
+
 Columns: AUC over the test patients of all hospitals; AUC at the hospital where it is lowest; rounds until the pooled
 validation AUC reached `SHARE` of what central training reaches on the test; bytes sent and received by all hospitals.
-A figure that a run does not have is left out of its mean, and how many runs it rests on is said.
+A figure that a run does not have is left out of its mean, and how many runs it rests on is said. The remark says where
+hospitals would do as well alone. It looks at AUCs within hospitals: models of different hospitals, pooled, also score
+by knowing where a patient comes from, the more so the more labels differ between hospitals.
 """
 
 import json
@@ -23,6 +27,10 @@ SHARE = 0.9
 
 YARDSTICKS = ("central", "local_only")
 FIGURES = ("pooled", "worst", "rounds", "megabytes")
+HEAD = ("runs", "pooled AUC", "worst hospital's AUC", "rounds to 0.9 of central", "MB", "remark")
+
+DOUBT = 2.0
+"""Standard errors that the mean gain over training alone, seed by seed, must have to be believed."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +43,17 @@ class Finished:
     pooled: float | None
     worst: float | None
     """AUC at the hospital where it is lowest."""
+    within: float | None
+    """Mean of the hospitals' AUCs."""
     curves: tuple[tuple[float | None, ...], ...]
     """Validation AUC by round, for each of the run's models; value r scores the model after r rounds."""
     megabytes: float
+
+    @property
+    def experiment(self) -> str:
+        """The experiments that were named, without those that make a yardstick of them."""
+        named = self.overrides.get("experiment", "").strip("[]").split(",")
+        return ",".join(name for name in named if name not in YARDSTICKS)
 
     def rounds_to(self, target: float) -> float | None:
         """Rounds until the target is reached, on average over the run's models; None where one does not reach it."""
@@ -64,9 +80,12 @@ class Figure:
 class Row:
     """One algorithm."""
 
+    experiment: str
     name: str
     runs: int
     figures: Mapping[str, Figure]
+    remark: str = ""
+    """Where it does badly, in a word."""
 
 
 def finished(folder: Path) -> list[Finished]:
@@ -76,28 +95,35 @@ def finished(folder: Path) -> list[Finished]:
     return [run for run in made if run is not None]
 
 
+def tables(runs: Sequence[Finished]) -> list[list[Row]]:
+    """One table an experiment, in the order of their names."""
+    names = sorted({run.experiment for run in runs})
+    return [rows([run for run in runs if run.experiment == name]) for name in names]
+
+
 def rows(runs: Sequence[Finished]) -> list[Row]:
-    """One row an algorithm, the best pooled AUC first, the yardsticks before all."""
+    """One experiment's table: one row an algorithm, the best pooled AUC first, the yardsticks before all."""
     varied = _varied(runs)
     groups: dict[str, list[Finished]] = {}
     for run in runs:
         groups.setdefault(_name(run, varied), []).append(run)
     central = {run.seed: run.pooled for run in runs if run.mode == "central" and run.pooled is not None}
-    made = [_row(name, group, central) for name, group in groups.items()]
+    alone = {run.seed: run.within for run in runs if run.mode == "local_only" and run.within is not None}
+    made = [_row(name, group, central, alone) for name, group in groups.items()]
     return sorted(made, key=lambda row: (_rank(row.name), -(row.figures["pooled"].mean or 0.0)))
 
 
 def markdown(table: Sequence[Row]) -> str:
-    """The table as Markdown."""
-    head = "| algorithm | runs | pooled AUC | worst hospital's AUC | rounds to 0.9 of central | MB |"
-    lines = [f"| {row.name} | {row.runs} | " + " | ".join(cells(row)) + " |" for row in table]
-    return "\n".join([head, "|---|---:|---:|---:|---:|---:|", *lines])
+    """One experiment's table as Markdown."""
+    head = " | ".join((table[0].experiment or "algorithm", *HEAD))
+    lines = [f"| {row.name} | {' | '.join(cells(row))} |" for row in table]
+    return "\n".join([f"| {head} |", "|---|---:|---:|---:|---:|---:|---|", *lines])
 
 
 def cells(row: Row) -> list[str]:
-    """The figures of a row as text: mean ± sd, and of how many runs where not of all."""
+    """The cells after the name: mean ± sd, and of how many runs where not of all."""
     digits = {"pooled": 3, "worst": 3, "rounds": 1, "megabytes": 1}
-    return [_cell(row.figures[name], digits[name], row.runs) for name in FIGURES]
+    return [str(row.runs), *(_cell(row.figures[name], digits[name], row.runs) for name in FIGURES), row.remark]
 
 
 def _finished(folder: Path, summary: Mapping[str, Any]) -> Finished | None:
@@ -113,6 +139,7 @@ def _finished(folder: Path, summary: Mapping[str, Any]) -> Finished | None:
         seed=summary["seed"],
         pooled=summary["pooled"]["auc"],
         worst=min(aucs) if aucs else None,
+        within=statistics.mean(aucs) if aucs else None,
         curves=_curves(run.lines()),
         megabytes=sum(row["bytes_up"] + row["bytes_down"] for row in hospitals) / 1e6,
     )
@@ -148,14 +175,25 @@ def _name(run: Finished, varied: Sequence[str]) -> str:
     return ", ".join(values) or "federated"
 
 
-def _row(name: str, group: Sequence[Finished], central: Mapping[int, float]) -> Row:
+def _row(name: str, group: Sequence[Finished], central: Mapping[int, float], alone: Mapping[int, float]) -> Row:
     figures = {
         "pooled": Figure.of(run.pooled for run in group),
         "worst": Figure.of(run.worst for run in group),
         "rounds": Figure.of(run.rounds_to(SHARE * central[run.seed]) for run in group if run.seed in central),
         "megabytes": Figure.of(run.megabytes for run in group),
     }
-    return Row(name, len(group), figures)
+    return Row(group[0].experiment, name, len(group), figures, "" if name in YARDSTICKS else _remark(group, alone))
+
+
+def _remark(group: Sequence[Finished], alone: Mapping[int, float]) -> str:
+    """Whether it was worth federating at all."""
+    gains = [run.within - alone[run.seed] for run in group if run.within is not None and run.seed in alone]
+    if len(gains) < 2:
+        return ""
+    mean, error = statistics.mean(gains), statistics.stdev(gains) / math.sqrt(len(gains))
+    if mean + DOUBT * error < 0:
+        return "alone is better"
+    return "" if mean > DOUBT * error else "alone is as good"
 
 
 def _rank(name: str) -> int:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from app.cli import main
-from app.report.comparison import Figure, finished, markdown, rows
+from app.report.comparison import Figure, finished, markdown, rows, tables
 from tests.federation.conftest import SMALL
 
 
@@ -47,7 +47,39 @@ def test_a_row_is_the_mean_over_seeds_beside_central(folder):
     assert fedavg.figures["rounds"].mean == pytest.approx(1.5)  # after 2 rounds, and after 1
     assert fedavg.figures["megabytes"].mean == pytest.approx(2.0)
     assert scaffold.figures["rounds"] == Figure(None, None, 0)
-    assert "| fedavg | 2 | 0.700 ± 0.141 | 0.550 ± 0.071 | 1.5 ± 0.7 | 2.0 ± 0.0 |" in markdown([fedavg])
+    assert "| fedavg | 2 | 0.700 ± 0.141 | 0.550 ± 0.071 | 1.5 ± 0.7 | 2.0 ± 0.0 |  |" in markdown([fedavg])
+
+
+def test_each_experiment_has_a_table_and_central_training_of_its_own(folder):
+    for experiment, best in (("easy", 0.9), ("hard", 0.6)):
+        folder(f"{experiment}-c", f"experiment=[{experiment},central]", auc=best, hospitals={"A": best}, mode="central")
+        where = folder(
+            f"{experiment}-a", f"experiment={experiment}", "strategy=fedavg", auc=best, hospitals={"A": best}
+        )
+    easy, hard = tables(finished(where))
+    assert [(row.experiment, row.name) for row in easy] == [("easy", "central"), ("easy", "federated")]
+    assert easy[1].figures["rounds"].mean is None  # 0.7 is less than 0.9 · 0.9
+    assert hard[1].figures["rounds"].mean == 1  # 0.7 is more than 0.9 · 0.6, and 0.5 is not
+    assert markdown(hard).startswith("| hard | runs |")
+
+
+@pytest.mark.parametrize(
+    ("gains", "remark"),
+    [
+        ((-0.02, -0.01, -0.03), "alone is better"),  # mean −0.02, standard error 0.006
+        ((-0.05, 0.05, 0.03), "alone is as good"),  # mean 0.01, standard error 0.03
+        ((0.02, 0.01, 0.03), ""),
+        ((0.02,), ""),  # one seed says nothing
+    ],
+)
+def test_an_algorithm_that_was_not_worth_federating_is_remarked_on(folder, gains, remark):
+    alone = (0.5, 0.7, 0.8)  # far apart, but compared seed by seed
+    for seed, gain in enumerate(gains):
+        at = {"A": alone[seed] - 0.1, "B": alone[seed] + 0.1}
+        folder(f"l{seed}", f"seed={seed}", auc=0.99, hospitals=at, mode="local_only")
+        where = folder(f"a{seed}", f"seed={seed}", auc=0.5, hospitals={n: auc + gain for n, auc in at.items()})
+    yardstick, row = rows(finished(where))
+    assert (yardstick.remark, row.remark) == ("", remark)
 
 
 def test_rounds_of_a_run_with_folds_are_the_mean_over_its_models(folder):
@@ -75,10 +107,11 @@ def test_a_folder_without_runs_is_refused_in_one_line(capsys, tmp_path):
 @pytest.mark.slow
 def test_sweeps_into_one_folder_become_one_table(capsys, tmp_path, cubes):
     given = [*SMALL, f"source.path={cubes}", "rounds=1", "replicates=2", "--sweep-dir", str(tmp_path / "sweep")]
-    assert main(["sweep", "strategy=fedavg,fedprox", "seed=0,1", *given]) == 0
-    assert main(["sweep", "--sweep", "yardsticks", "seed=0,1", *given]) == 0
+    assert main(["sweep", "strategy=fedavg,krum", "seed=0,1", *given]) == 0
+    assert "passed over: Krum, too few hospitals" in capsys.readouterr().out
+    assert main(["sweep", "--sweep", "yardsticks", "experiment=[]", "seed=0,1", *given]) == 0
     capsys.readouterr()
     assert main(["compare", str(tmp_path / "sweep"), "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
-    assert {row["name"]: row["runs"] for row in table} == {"central": 2, "local_only": 2, "fedavg": 2, "fedprox": 2}
+    assert {row["name"]: row["runs"] for row in table} == {"central": 2, "local_only": 2, "fedavg": 2}
     assert all(row["figures"]["pooled"]["sd"] is not None for row in table)
