@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from app.commands import audit, budget, compare, coordinator, data, run, site, sweep, verify
+from app.processes import ending_like_an_interrupt
 
 VERBS = (run, sweep, compare, budget, audit, data, verify, coordinator, site)
 
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest:
         args.overrides += rest
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, format="%(levelname)s %(message)s")
+    ending_like_an_interrupt()
     try:
         return int(args.run(args))
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from their own conf/ and compare fingerprints (`app.fingerprint`).
 """
 
 import difflib
+import hashlib
 import itertools
 import re
 import shlex
@@ -76,7 +77,11 @@ class Point:
     def name(self) -> str:
         """A folder name; equal points, equal names."""
         text = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in self.varied.items()) or "only"
-        return re.sub(r"[^A-Za-z0-9=,._-]+", "-", text)[:120]
+        plain = re.sub(r"[^A-Za-z0-9=,._-]+", "-", text)[:120]
+        if plain == text:
+            return plain
+        # Something was folded or cut off, as something else of another point may have been.
+        return f"{plain}-{hashlib.sha256(repr(sorted(self.varied.items())).encode()).hexdigest()[:6]}"
 
 
 def grid(overrides: Sequence[str]) -> list[Point]:
@@ -190,7 +195,8 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
     names = _names(overrides)
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key not in names:
+        is_new = override.startswith("+")
+        if key not in names and not is_new:
             return f"unknown setting {key!r}{_nearest(key, names)}"
         if (CONF / key).is_dir() and value not in _options(key):
             return (

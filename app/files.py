@@ -28,11 +28,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                error.errno, f"no room to write {path}; the file that was there is kept. Free some space, then resume"
-            ) from error
-        raise
+        raise _named(error, path, "the file that was there is kept") from error
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
@@ -51,11 +47,25 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append_json(path: Path, facts: dict[str, Any]) -> None:
-    """Append one line to a journal, and sync it."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(finite(facts)) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Append one line to a journal, and sync it.
+
+    Raises:
+        DiskFull: no room left; names the file.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(finite(facts)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _named(error, path, "a line half written is left out when it is read") from error
+
+
+def _named(error: OSError, path: Path, state: str) -> OSError:
+    """A full disk as an error that says what to do."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    return DiskFull(error.errno, f"no room to write {path}; {state}. Free some space, then resume")
 
 
 def finite(value: Any) -> Any:

@@ -7,6 +7,7 @@ run's status is asked for; every process that came up is stopped, also after Ctr
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from typing import Any
 from app.config import CONF, Config, to_line
 from app.files import write_text
 from app.home import home
-from app.processes import answers, free_port, tail
+from app.processes import answers, dying_with_parent, free_port, tail, uninterrupted
 from app.processes import stop as end_process
 
 START_SECONDS = 60.0
@@ -29,6 +30,12 @@ START_SECONDS = 60.0
 
 STATUS_SECONDS = 15.0
 """How often Flower is asked whether the run still lives; each question costs a second of CPU."""
+
+ANSWER_SECONDS = 120.0
+"""How long a `flwr` command may take; a second or two on an idle core."""
+
+SILENCES = 5
+"""So often in a row Flower may have nothing to say of the run before it is taken for lost."""
 
 
 class FlowerError(RuntimeError):
@@ -44,6 +51,12 @@ class Link:
     log: Path
     port: int | None = None
     """Where it listens on this machine, if it does."""
+    is_ours: bool = False
+    """Made for one run, and gone with it."""
+
+    def last_words(self) -> str:
+        """What its log ends with: the log of one of ours is soon gone."""
+        return tail(self.log) or f"look into the log of SuperLink {self.name}"
 
 
 def run(
@@ -76,20 +89,25 @@ def run(
 
 def stop(link: Link, run_id: str) -> None:
     """End a run that may still be going on; one that is over, or unknown, is left as it is."""
-    if link.port is None or answers(link.port):
+    if not link.is_ours and (link.port is None or answers(link.port)):
         _flwr(["flwr", "stop", run_id, link.name], link)
 
 
 def _wait_for_outcome(link: Link, run_id: str, watch: Callable[[], bool]) -> None:
-    asked = time.monotonic()
+    asked, silences = time.monotonic(), 0
     while not watch():
         time.sleep(0.2)
-        if time.monotonic() - asked > STATUS_SECONDS:
-            if link.port is not None and not answers(link.port):
-                raise FlowerError(f"Flower's SuperLink ended during the run; see {link.log}")
-            if _status(link, run_id) in ("finished:failed", "finished:stopped"):
-                raise FlowerError(f"the run ended without an outcome; see {link.log}")
-            asked = time.monotonic()
+        if time.monotonic() - asked < STATUS_SECONDS:
+            continue
+        if link.port is not None and not answers(link.port):
+            raise FlowerError(f"Flower's SuperLink ended during the run: {link.last_words()}")
+        status = _status(link, run_id)
+        if status.startswith("finished") and not watch():
+            raise FlowerError(f"the run ended ({status}) without an outcome on this machine: {link.last_words()}")
+        silences = 0 if status else silences + 1
+        if silences >= SILENCES:
+            raise FlowerError(f"SuperLink {link.name} knows nothing of the run any more: {link.last_words()}")
+        asked = time.monotonic()
 
 
 def existing(name: str) -> Link:
@@ -126,13 +144,15 @@ def superlink() -> Iterator[Link]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=dying_with_parent(),
         )
     try:
         _wait_for(port, process, log)
-        yield Link("fedvox", env, log)
+        yield Link("fedvox", env, log, port, is_ours=True)
     finally:
-        end_process(process)
-        shutil.rmtree(folder, ignore_errors=True)
+        with uninterrupted():
+            end_process(process)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _submit(link: Link, settings: Mapping[str, Any], federation: str) -> str:
@@ -154,7 +174,18 @@ def _status(link: Link, run_id: str) -> str:
 
 
 def _flwr(command: list[str], link: Link) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=link.log.parent, env=dict(link.env), capture_output=True, text=True, check=False)
+    try:
+        return subprocess.run(
+            command,
+            cwd=link.log.parent,
+            env=dict(link.env),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=ANSWER_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"no answer within {ANSWER_SECONDS:.0f} s")
 
 
 def _last_json(text: str) -> dict[str, Any]:
@@ -184,7 +215,7 @@ def _gpu_share(at_once: int) -> float:
     import torch
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return min(1.0, round(gpus / at_once, 3))
+    return min(1.0, math.floor(1000 * gpus / at_once) / 1000)  # rounded up, one hospital too few would fit
 
 
 def _flower_config(port: int) -> str:
@@ -205,4 +236,4 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
         if answers(port):
             return
         time.sleep(0.1)
-    raise FlowerError(f"Flower's SuperLink did not answer within {START_SECONDS:.0f} s; see {log}")
+    raise FlowerError(f"Flower's SuperLink did not answer within {START_SECONDS:.0f} s: {tail(log)}")

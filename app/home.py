@@ -3,7 +3,7 @@
 runs/       run folders that were given no place of their own
 cohorts/    synthetic cohorts, by the hash of their settings
 sites/      cache and state of simulated hospitals that share one real data set
-flower/     Flower's own home for runs that we start
+flower/     where `flwr` is called from for runs at a SuperLink of its own configuration
 """
 
 import os

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.config import Config
+from app.rounds.legs import held_out_folds
 from app.site.directory import cohort, open_site
+from app.site.site import divide
 from data.dataset import Crops
 from data.errors import EmptySource
 
@@ -27,14 +29,22 @@ class Prepared:
 
     patients: int
     crops: int
+    tested: int
+    """Crops that are scored in the end."""
     positive: int
+    """Of those."""
+
+    @property
+    def has_auc(self) -> bool:
+        """Whether both classes are tested."""
+        return 0 < self.positive < self.tested
 
 
 def prepare(config: Config, progress: Progress = lambda *_: None) -> dict[str, Prepared]:
     """Make every hospital of a simulation ready to train.
 
     Raises:
-        DataError: data that cannot be used; no hospital with both classes.
+        DataError: data that cannot be used; no hospital whose test has both classes.
     """
     if (synthetic := cohort(config)) is not None:
         synthetic.write(
@@ -42,16 +52,28 @@ def prepare(config: Config, progress: Progress = lambda *_: None) -> dict[str, P
         )
     found = {name: _prepare(config, name, progress) for name in config["federation"]["hospitals"]}
     for name, hospital in found.items():
-        if hospital.positive in (0, hospital.crops):
-            log.warning("hospital %s has crops of one class only: it trains, its AUC cannot be told", name)
-    if all(hospital.positive in (0, hospital.crops) for hospital in found.values()):
-        raise EmptySource("no hospital has crops of both classes, so no AUC can be told; check the labels")
+        if not hospital.has_auc:
+            log.warning(
+                "hospital %s tests %d crops, %d of them positive: it trains, its AUC cannot be told",
+                name,
+                hospital.tested,
+                hospital.positive,
+            )
+    # Pooled, one hospital's positives stand against another's negatives.
+    tested, positive = (sum(getattr(one, what) for one in found.values()) for what in ("tested", "positive"))
+    if positive in (0, tested):
+        raise EmptySource(
+            f"the hospitals test {tested} crops together, {positive} of them positive, so no AUC can be told; check "
+            "the labels, or raise split.test"
+        )
     return found
 
 
 def _prepare(config: Config, name: str, progress: Progress) -> Prepared:
-    site = open_site(config, name)
+    site, folds = open_site(config, name), held_out_folds(config["split"])
     crops: Crops = site.crops(config, lambda n, of: progress(f"preparing hospital {name}", n, of))
     if not len(crops):
         raise EmptySource(f"hospital {name} has no labelled crop; check its folder and its labels")
-    return Prepared(len(set(crops.patients)), len(crops), int(np.sum(crops.labels)))
+    tests = [divide(crops, config["split"], fold=fold, seed=config["seed"]).test for fold in folds]
+    tested = np.concatenate([test.labels for test in tests])
+    return Prepared(len(set(crops.patients)), len(crops), len(tested), int(tested.sum()))

@@ -12,7 +12,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run what the run configuration says. A failure is written into the run folder before it is raised."""
     from app.commands.launch import default_folder, settle
-    from app.config import from_line
+    from app.config import ConfigError, compose, from_line
     from app.processes import end_with_parent
     from app.rounds import folder as folders
     from app.rounds.conduct import conduct
@@ -20,7 +20,14 @@ def main(grid: Grid, context: Context) -> None:
     from app.rounds.summary import write_ended
 
     end_with_parent()
-    config, overrides = settle(from_line(str(context.run_config["overrides"])))
+    given = from_line(str(context.run_config["overrides"]))
+    config, overrides = settle(given)
+    if config != compose(given):
+        # Every hospital composes what was given, by itself.
+        raise ConfigError(
+            "plain flwr run needs settings that mean the same on every machine: a seed that is a number, absolute "
+            "paths, hospitals by name; write them out, or start with fedvox run"
+        )
     path = Path(str(context.run_config["run-dir"]) or default_folder(overrides))
     known = (path / "overrides.txt").exists()
     folder = folders.reopen(path, config) if known else folders.create(path, config, overrides)

@@ -109,7 +109,7 @@ def table(summary: Mapping[str, Any]) -> Table:
     for name, row in rows.items():
         made.add_row(name, *_cells(row), row["device"] or "–")
     total = {key: sum(row[key] or 0 for row in rows.values()) for key in TOTALS}
-    made.add_row("pooled", *_cells({**total, **summary["pooled"], "privacy": None}), "", style="bold")
+    made.add_row("pooled", *_cells({**total, **summary["pooled"], "privacy": _dearest(rows)}), "", style="bold")
     return made
 
 
@@ -171,6 +171,12 @@ def _auc(row: Mapping[str, Any]) -> str:
 
 def _digits(value: float | None) -> str:
     return "?" if value is None else f"{value:.3f}"
+
+
+def _dearest(rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """What the hospital that paid most paid: each patient is at one, so ε are not added up."""
+    paid = [row["privacy"] for row in rows.values() if row["privacy"] is not None]
+    return max(paid, key=lambda one: math.inf if one["epsilon"] is None else one["epsilon"], default=None)
 
 
 def _epsilon(privacy: Mapping[str, Any] | None) -> str:

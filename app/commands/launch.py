@@ -4,7 +4,7 @@ import datetime
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,14 @@ from typing import Any
 from app import flower
 from app.commands.console import Console
 from app.commands.errors import RunFailed
-from app.config import Config, ConfigError, absolute_paths, build, compose
+from app.commands.rehearsal import try_out
+from app.config import Config, ConfigError, absolute_paths, compose
 from app.deploy.coordinator import is_coordinator
 from app.home import home
-from app.privacy.refusals import check_private
 from app.rounds import folder as folders
 from app.rounds.folder import RunFolder
-from app.rounds.legs import legs
-from app.rounds.pretrained import initial_model
+from app.rounds.lock import alone
 from app.rounds.summary import read_summary, write_ended
-from app.site.cohort import is_cohort
-from app.site.sharing_out import partition_of
-from models.norm import tensor_kinds
-from models.weights import Loaded
-from strategies import Federated, checks
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ def fresh(run_dir: Path | None, overrides: list[str]) -> Job:
         ConfigError, WeightsError: the configuration is wrong, or the folder exists.
     """
     config, absolute = settle(overrides)
-    loaded = _try_out(config)
+    loaded = try_out(config)
     path = (run_dir or default_folder(absolute)).expanduser().absolute()
     began_with = f"weights of {config['weights']}: {loaded}" if loaded else ""
     return Job(config, absolute, folders.create(path, config, absolute), resume=False, began_with=began_with)
@@ -122,7 +116,8 @@ def start(job: Job, *, engine: str, superlink: str | None, screen: Console) -> d
     screen.opening(job.config, job.folder.path, engine)
     if job.began_with:
         screen.note(job.began_with)
-    job.folder.summary.unlink(missing_ok=True)
+    with alone(job.folder.path):
+        job.folder.summary.unlink(missing_ok=True)
     try:
         if job.config["deploy"]["roster"] == "plan":
             from app.prepare import prepare
@@ -131,15 +126,10 @@ def start(job: Job, *, engine: str, superlink: str | None, screen: Console) -> d
         run = in_process if engine == "inprocess" else over_flower(superlink)
         run(job, screen)
     except KeyboardInterrupt:
-        write_ended(
-            job.config,
-            job.folder,
-            engine=engine,
-            status="stopped",
-            reason="interrupted",
-            why="interrupted at the keyboard",
-        )
-        screen.note(f"stopped; go on with: fedvox run --resume {job.folder.path}")
+        if read_summary(job.folder) is None:
+            why = "interrupted at the keyboard"
+            write_ended(job.config, job.folder, engine=engine, status="stopped", reason="interrupted", why=why)
+            screen.note(f"stopped; go on with: fedvox run --resume {job.folder.path}")
         raise
     except Exception as error:
         if read_summary(job.folder) is None:
@@ -157,7 +147,8 @@ def in_process(job: Job, screen: Console) -> None:
 
     run_config: dict[str, bool | float | int | str] = {"overrides": to_line(job.overrides)}
     grid = LocalGrid(client, nodes=len(job.config["federation"]["hospitals"]), run_config=run_config)
-    conduct(grid, job.config, job.folder, engine="inprocess", listen=screen.round)
+    with alone(job.folder.path):
+        conduct(grid, job.config, job.folder, engine="inprocess", listen=screen.round)
 
 
 def over_flower(superlink: str | None) -> Callable[[Job, Console], None]:
@@ -199,32 +190,6 @@ class _Watch:
         self._seen = len(lines)
         self._screen.waiting(time.monotonic() - self._beat)
         return self._folder.summary.exists()
-
-
-def _try_out(config: Config) -> Loaded | None:
-    """Build every part once, so that what does not fit is refused before a folder or a process exists."""
-    for group in ("model", "training", "augment", "preprocess", "stopping", "schedule", "engine"):
-        build(config[group])
-    if config["federation"]["sites"] is None and not is_cohort(config["source"]):
-        partition_of(config)
-    check_private(config)
-    strategy: Federated = build(config["strategy"])
-    model, loaded = initial_model(config)
-    _check_best(config, strategy, tensor_kinds(model))
-    checks.check(strategy, kinds=tensor_kinds(model), hospitals=len(config["federation"]["hospitals"]))
-    legs(config)
-    return loaded
-
-
-def _check_best(config: Config, strategy: Federated, kinds: Mapping[str, str]) -> None:
-    """Refuse to go back to an earlier model where hospitals hold parts of their own, and only of the last rounds."""
-    keeps_own = strategy.local.personal is not None or set(strategy.sharing.shared(kinds)) != set(kinds)
-    if config["stopping"]["keep_best"] and keeps_own:
-        raise ConfigError(
-            "stopping.keep_best=true: hospitals keep tensors of their own here, of the last rounds alone, which an "
-            "earlier model would not fit; use stopping.keep_best=false, or share all (strategy/sharing=all, no "
-            "personal model)"
-        )
 
 
 def _outcome(job: Job) -> dict[str, Any]:

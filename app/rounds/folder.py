@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.config import Config, ConfigError, compose, from_line, leaves, to_line, to_yaml
+from app.config import PATH_KEYS, Config, ConfigError, compose, from_line, leaves, to_line, to_yaml
 from app.files import append_json, replacing, write_json, write_text
-from app.fingerprint import binding, fingerprint
+from app.fingerprint import binding, code_hash, fingerprint
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,25 @@ def reopen(path: Path, config: Config) -> RunFolder:
     """An existing run folder, to go on with.
 
     Raises:
-        ConfigError: it is no run folder, or was started with another configuration (names the keys that differ).
+        ConfigError: it is no run folder, or was started with other settings (names the keys that differ) or by other
+            code: one run would be of two kinds.
     """
     folder = opened(path)
-    before, now = dict(leaves(binding(compose(folder.overrides())))), dict(leaves(binding(config)))
+    before, now = _bound(compose(folder.overrides())), _bound(config)
     if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
         raise ConfigError(
             f"{path} was started with other settings ({', '.join(changed[:5])}); resume with the same, or start anew"
         )
+    began_with = json.loads((path / "fingerprint.json").read_text(encoding="utf-8"))["code"]
+    if began_with != code_hash():
+        raise ConfigError(
+            f"{path} was started by code {began_with}, this is {code_hash()}; resume with the version that began it, "
+            "or start anew"
+        )
     return folder
+
+
+def _bound(config: Config) -> dict[str, Any]:
+    """What a resumed run must agree on with itself: also the data, wherever they lie by now."""
+    source = {f"source.{key}": value for key, value in leaves(config["source"]) if key not in PATH_KEYS}
+    return {**dict(leaves(binding(config))), **source}

@@ -40,7 +40,7 @@ def legs(config: Config) -> tuple[Leg, ...]:
     made = [
         Leg(_name(team, fold, many_teams=len(teams) > 1), fold, team, hospitals)
         for team in teams
-        for fold in _folds(config["split"])
+        for fold in held_out_folds(config["split"])
     ]
     return tuple(made) if len(made) > 1 else (Leg("", made[0].fold, made[0].train, hospitals),)
 
@@ -59,7 +59,8 @@ def _teams(mode: str, hospitals: Sequence[str]) -> list[tuple[str, ...]]:
     raise ConfigError(f"federation.mode={mode}: one of federated, central, local_only is needed")
 
 
-def _folds(split: Config) -> list[int]:
+def held_out_folds(split: Config) -> list[int]:
+    """The folds that are tested in turn; -1 stands for patients split by keyed hash."""
     folds, fold = split["folds"], split["fold"]
     if not folds:
         return [-1]

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from safetensors.numpy import load_file
 
+from app import processes
 from app.commands import console, launch
+from app.config import CONF
 from tests.federation.conftest import SMALL
 
 pytestmark = pytest.mark.slow
@@ -44,7 +47,8 @@ def test_flower_s_runtime_and_one_process_make_the_same_model(cubes, tmp_path, h
     assert str(tmp_path / "flower") in said
 
 
-def test_ctrl_c_ends_everything_quickly_and_says_how_to_go_on(cubes, tmp_path, home):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_everything_quickly_and_says_how_to_go_on(cubes, tmp_path, home, number):
     overrides = [*SMALL, f"source.path={cubes}", "rounds=1000"]
     process = fedvox("run", *overrides, "--run-dir", str(tmp_path / "run"), home=home)
     started: list[psutil.Process] = []
@@ -56,7 +60,7 @@ def test_ctrl_c_ends_everything_quickly_and_says_how_to_go_on(cubes, tmp_path, h
         started = psutil.Process(process.pid).children(recursive=True)
         assert any("ray" in " ".join(p.cmdline()) for p in started)
         begun = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         said, _ = process.communicate(timeout=60)
         assert time.monotonic() - begun < INTERRUPT_SECONDS
         assert process.returncode == 130
@@ -69,3 +73,19 @@ def test_ctrl_c_ends_everything_quickly_and_says_how_to_go_on(cubes, tmp_path, h
                 left.kill()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["status"], summary["stopped"]) == ("stopped", "interrupted")
+
+
+def test_plain_flwr_run_is_a_whole_run(cubes, tmp_path):
+    line = " ".join([*SMALL, f"source.path={cubes}", "rounds=1"])
+    settings = tmp_path / "run.toml"
+    settings.write_text(f"overrides = {json.dumps(line)}\n")
+    marks = {"FLWR_HOME": str(tmp_path / "flower"), "FEDVOX_HOME": str(tmp_path / "home")}
+    env = {**os.environ, **marks, "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1", "FLWR_TELEMETRY_ENABLED": "0"}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    command = ["flwr", "run", ".", "--stream", "--run-config", str(settings)]
+    try:
+        told = subprocess.run(command, cwd=CONF.parent, env=env, capture_output=True, text=True, timeout=240)
+    finally:  # `flwr run` leaves its local SuperLink behind
+        processes.end(list(processes.marked(marks)))
+    (summary,) = (tmp_path / "home" / "runs").glob("*/summary.json")
+    assert json.loads(summary.read_text())["status"] == "completed", told.stdout

@@ -24,9 +24,14 @@ def fault(capsys, *args):
     ("args", "code", "said"),
     [
         (["run", "round=3"], 2, "did you mean 'rounds'"),
+        (["run", "+model.max_pool=false", "round=3"], 2, "did you mean 'rounds'"),
         (["run", "rounds"], 2, "rounds"),
         (["run", "--engin", "ray"], 2, "invalid choice"),
         (["run", "training.lr=-1"], 2, "training.lr"),
+        (["run", "baseline=size"], 2, "nonzero_voxels"),
+        (["run", "device=gpu"], 2, "write auto, cpu, cuda"),
+        (["run", "quorum=4"], 2, "there are 3 hospitals"),
+        (["run", "split.test=0.9", "split.validation=0.2"], 2, "together below 1"),
         (["run", "source=cubes"], 2, "source.path is not set"),
         (["run", "--resume", "/nowhere"], 2, "no run folder"),
         (["run", "federation=sites", "federation.sites=/nowhere"], 2, "no hospital in /nowhere"),
@@ -78,6 +83,31 @@ def test_a_hospital_with_one_class_trains_and_its_auc_is_null(capsys, tmp_path):
     assert rows["PHILIPS"]["auc"] is None
     assert rows["PHILIPS"]["rounds"] == 1
     assert rows["GE"]["auc"] is not None
+
+
+def test_a_run_that_could_score_nothing_is_refused(capsys, tmp_path):
+    y = np.zeros(90, int)
+    vendor = np.repeat(["GE", "SIEMENS", "PHILIPS"], 30)
+    np.savez(tmp_path / "x.npz", x=np.zeros((90, 16, 16, 16), np.uint8), y=y, patient=np.arange(90), vendor=vendor)
+    args = ["run", *SMALL, f"source.path={tmp_path / 'x.npz'}", "--engine", "inprocess"]
+    code, line = fault(capsys, *args, "--run-dir", str(tmp_path / "run"))
+    assert (code, "0 of them positive" in line) == (1, True), line
+
+
+def test_a_run_goes_on_by_the_code_and_on_the_data_that_it_began_with(capsys, tmp_path, cubes):
+    run = str(tmp_path / "run")
+    assert main(["run", *SMALL, f"source.path={cubes}", "rounds=1", "--engine", "inprocess", "--run-dir", run]) == 0
+    moved = tmp_path / "moved.npz"
+    moved.write_bytes(cubes.read_bytes())
+    again = ["run", "--engine", "inprocess", "--resume", run, *SMALL, "rounds=1"]
+    assert main([*again, f"source.path={moved}"]) == 0
+    capsys.readouterr()
+    code, line = fault(capsys, *again, f"source.path={cubes}", "+source.splits=[train]")
+    assert (code, "source.splits" in line) == (2, True), line
+    told = tmp_path / "run" / "fingerprint.json"
+    told.write_text(json.dumps({**json.loads(told.read_text()), "code": "0123456789abcdef"}))
+    code, line = fault(capsys, *again, f"source.path={cubes}")
+    assert (code, "0123456789abcdef" in line) == (2, True), line
 
 
 def test_a_sweep_ranks_resumes_and_writes_tables(capsys, tmp_path, cubes):
