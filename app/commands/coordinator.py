@@ -3,7 +3,6 @@
 import argparse
 import datetime
 import json
-import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,8 +98,6 @@ def _start(args: argparse.Namespace) -> int:
     from app.deploy.coordinator import open_coordinator
     from app.deploy.serve import serve
 
-    # systemd and containers end with SIGTERM what a keyboard ends with Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         serve(open_coordinator(args.dir), lambda text: print(f"{datetime.datetime.now():%H:%M:%S} {text}", flush=True))  # noqa: DTZ005 — local time
     except KeyboardInterrupt:

@@ -15,7 +15,6 @@ from app.deploy.serve import environment
 from app.files import write_json
 from app.fingerprint import config_hash
 from app.processes import answers
-from app.rounds.lock import alone
 
 if TYPE_CHECKING:
     from app.commands.launch import Job
@@ -32,7 +31,8 @@ def deployed(superlink: str, overrides: list[str]) -> list[str]:
     """
     given = {override.partition("=")[0] for override in overrides}
     whole = [text for text in ("deploy=hospitals", "federation=enrolled") if text.partition("=")[0] not in given]
-    whole += overrides
+    # Hydra adds keys to a group only where it is told to.
+    whole += [f"++{text}" if text.startswith("federation.hospitals=") else text for text in overrides]
     members = [member.hospital for member in enrolled(open_coordinator(Path(superlink)))]
     wanted = list(compose(whole)["federation"]["hospitals"])
     if strangers := sorted(set(wanted) - set(members)):
@@ -43,19 +43,13 @@ def deployed(superlink: str, overrides: list[str]) -> list[str]:
 
 
 def run_at(superlink: str, job: "Job", watch: Callable[[], bool]) -> None:
-    """Run a job at a coordinator. An earlier process of the same run is ended first.
+    """Run a job at a coordinator.
 
     Raises:
         DeployError: the coordinator is not running.
         FlowerError: the run failed, or the coordinator ended; says how to go on.
     """
-    coordinator = open_coordinator(Path(superlink))
-    if not answers(coordinator.superlink_port):
-        raise DeployError(f"the coordinator is not running: fedvox coordinator start {coordinator.folder}")
-    link = flower.Link(
-        SUPERLINK, environment(coordinator), coordinator.logs / "superlink.log", coordinator.superlink_port
-    )
-    _end_earlier(link, job.folder.path)
+    coordinator, link = _link(superlink)
     try:
         flower.run(
             link,
@@ -71,12 +65,18 @@ def run_at(superlink: str, job: "Job", watch: Callable[[], bool]) -> None:
         raise flower.FlowerError(f"{error}. Go on with: {again}") from error
 
 
-def _end_earlier(link: flower.Link, folder: Path) -> None:
-    """A `fedvox run` that was killed leaves its run going on at the coordinator."""
+def end_earlier(superlink: str, folder: Path) -> None:
+    """End what a `fedvox run` that was killed has left going on at the coordinator. Raises DeployError."""
     if (noted := folder / SUBMITTED).exists():
-        flower.stop(link, str(json.loads(noted.read_text(encoding="utf-8"))["run"]))
-    with alone(folder):
-        (folder / "summary.json").unlink(missing_ok=True)
+        flower.stop(_link(superlink)[1], str(json.loads(noted.read_text(encoding="utf-8"))["run"]))
+
+
+def _link(superlink: str) -> tuple[Coordinator, flower.Link]:
+    coordinator = open_coordinator(Path(superlink))
+    if not answers(coordinator.superlink_port):
+        raise DeployError(f"the coordinator is not running: fedvox coordinator start {coordinator.folder}")
+    log, port = coordinator.logs / "superlink.log", coordinator.superlink_port
+    return coordinator, flower.Link(SUPERLINK, environment(coordinator), log, port)
 
 
 def _note(coordinator: Coordinator, job: "Job", run: str) -> None:

@@ -116,6 +116,10 @@ def start(job: Job, *, engine: str, superlink: str | None, screen: Console) -> d
     screen.opening(job.config, job.folder.path, engine)
     if job.began_with:
         screen.note(job.began_with)
+    if superlink and is_coordinator(superlink):
+        from app.commands.deployed import end_earlier
+
+        end_earlier(superlink, job.folder.path)
     with alone(job.folder.path):
         job.folder.summary.unlink(missing_ok=True)
     try:

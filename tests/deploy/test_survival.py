@@ -50,6 +50,20 @@ def test_a_cut_wire_heals_and_the_hospital_is_in_the_rounds_again(two, tmp_path)
     relay.close()
 
 
+def test_a_run_whose_terminal_was_killed_is_taken_over_by_its_resume(two, tmp_path):
+    coordinator = two.start_coordinator()
+    for name in ("north", "south"):
+        two.start_site(name)
+        coordinator.wait_for(f"{name} is online", ONLINE_SECONDS)
+    run_dir = tmp_path / "run"
+    killed = two.run(run_dir, *TINY, "rounds=4")
+    wait_for_round(run_dir, 1)
+    killed.kill()
+    resumed = two.run(run_dir, resume=True)
+    assert resumed.ended(240) == 0, resumed.said()
+    assert [line["round"] for line in rounds(run_dir)] == [1, 2, 3, 4]
+
+
 def test_a_slow_wire_makes_the_same_model(two, tmp_path):
     coordinator = two.start_coordinator()
     relay = Relay(two.coordinator, bytes_a_second=SLOW_BYTES, delay_s=SLOW_DELAY_S)
