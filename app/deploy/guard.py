@@ -21,6 +21,7 @@ from app.deploy.hospital import Hospital
 from app.deploy.policy_check import check_run
 from app.fingerprint import code_hash, config_hash
 from app.rounds.roster import HELLO
+from app.site.place import Opening
 from app.site.shield import Declined, Handler, shielded
 from strategies import records
 
@@ -45,6 +46,8 @@ class Answer:
     reply: Message
     asked: Asked
     seconds: float
+    opening: Opening | None = None
+    """What it had to open; None where it was refused before, or needed nothing."""
 
     @property
     def refused(self) -> str:
@@ -73,10 +76,10 @@ def respond(hospital: Hospital, app: Handler, message: Message, context: Context
         bundle: the bytes that came with the run.
     """
     started = time.monotonic()
-    name, accepted = hospital.site().name, dict[str, Config]()
+    name, accepted = hospital.site().name, list[Config]()
 
     def judged(message: Message, context: Context) -> Message:
-        accepted["config"] = admit(hospital, context.run_config, bundle)
+        accepted.append(admit(hospital, context.run_config, bundle))
         context.node_config = {"site": str(hospital.site_file)}
         return app(message, context)
 
@@ -85,8 +88,9 @@ def respond(hospital: Hospital, app: Handler, message: Message, context: Context
         reply = Message(RecordDict({"hello": ConfigRecord({"hospital": name})}), reply_to=message)
     else:
         reply = _signed(shielded(judged)(message, context), name)
-    settings = config_hash(accepted["config"]) if accepted else ""
-    return Answer(reply, _asked(message, digest(bundle), settings), time.monotonic() - started)
+    asked = _asked(message, digest(bundle), config_hash(accepted[0]) if accepted else "")
+    opening = Opening.of(context, records.read_plan(message)) if accepted and asked.run else None
+    return Answer(reply, asked, time.monotonic() - started, opening)
 
 
 def admit(hospital: Hospital, run_config: Mapping[str, Any], bundle: bytes) -> Config:

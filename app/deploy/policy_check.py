@@ -17,10 +17,11 @@ from typing import Any
 
 import yaml
 
-from app.config import CONF, Config, ConfigError, build, compose, from_line
+from app.config import CONF, Config, ConfigError, build, from_line
 from app.fingerprint import config_hash
 from app.privacy.policy import check_accepted
 from app.privacy.terms import terms_of
+from app.site.place import composed
 from app.site.shield import Declined
 
 CHANGEABLE = (
@@ -50,11 +51,12 @@ def check_run(policy: Mapping[str, Any], run_config: Mapping[str, Any], only: Se
         Declined: policy-text, policy-override, policy-path, policy-target, policy-configuration, or the first limit
             of `policy.accepted` that is not kept.
     """
-    overrides = _read(str(run_config.get("overrides", "")))
+    line = str(run_config.get("overrides", ""))
+    overrides = _read(line)
     for override in overrides:
         _check_override(override, policy.get("overrides", CHANGEABLE))
     try:
-        config = compose(overrides)
+        config = composed(line)
         _check_resolved(config)
         check_accepted(policy, _unit(config), terms_of(config))
     except ConfigError as error:

@@ -11,12 +11,14 @@ A message is answered in a child: what it allocates goes back, and a child that 
 
 import argparse
 import gc
+import json
 import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -35,10 +37,14 @@ from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+from app.config import ConfigError
 from app.deploy import guard
 from app.deploy.children import die_with_parent
 from app.deploy.hospital import Hospital
+from app.site import place
+from app.site.place import Opening
 from app.site.shield import Handler
+from data.errors import DataError
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +76,6 @@ def load() -> Handler:
     """Import what answering needs. No CUDA context and no thread may come of it: children are forked."""
     import app.privacy.payment
     import app.site.introduction
-    import app.site.place
     import app.site.work  # noqa: F401
     from app.client_app import app as client_app
 
@@ -79,16 +84,18 @@ def load() -> Handler:
 
 def serve(hospital: Hospital, address: str, secret: bytes, app: Handler) -> None:
     """Answer task after task, one at a time, as the SuperNode hands them out."""
+    held: Opening | None = None
     with _client(address, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=PROTECTED)) as client:
         while True:
             token = _acquired(client)
             if token:
-                _in_child(partial(answer, hospital, address, token, app))
+                opened = in_child(partial(answer, hospital, address, token, app))
+                held = hold(held, opened) if opened is not None else held
             else:
                 time.sleep(POLL_SECONDS)
 
 
-def answer(hospital: Hospital, address: str, token: str, app: Handler) -> None:
+def answer(hospital: Hospital, address: str, token: str, app: Handler) -> Opening | None:
     """Pull one task's message, answer it, write that down, and only then let the answer go."""
     with _client(address, RuntimeTokenHttpInterceptor(token)) as client:
         heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
@@ -102,6 +109,24 @@ def answer(hospital: Hospital, address: str, token: str, app: Handler) -> None:
         push_task_output(client, context=context, sub_status=SubStatus.COMPLETED, details="")
         say(guard.line(answered))
         heartbeat.stop()
+        return answered.opening
+
+
+def hold(held: Opening | None, opened: Opening) -> Opening | None:
+    """Keep open what a child opened, so that the next one finds it so; what another run opened is closed first.
+
+    The child has read headers, labels and cache already, so that nothing is computed here.
+    """
+    if held == opened:
+        return held
+    if held is None or held.run != opened.run:
+        place.forget()
+    try:
+        opened.hold()
+    except (ConfigError, DataError, OSError) as error:
+        log.warning("nothing is kept open: %s", error)
+        return None
+    return opened
 
 
 def say(text: str) -> None:
@@ -133,22 +158,31 @@ def _acquired(client: RuntimeHttpClient) -> str:
     return got.token if got.HasField("task") else ""
 
 
-def _in_child(work: Callable[[], None]) -> None:
+def in_child(work: Callable[[], Opening | None]) -> Opening | None:
+    """Do `work` in a process of its own; what it opened, or None. Whatever becomes of it, this process goes on."""
     sys.stdout.flush()
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _work_and_exit(work)
+        os.close(reading)
+        _work_and_exit(work, writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as told:
+        opened = told.read()
     _, status = os.waitpid(child, 0)
     if code := os.waitstatus_to_exitcode(status):
         why = {-signal.SIGKILL: "killed, perhaps for want of memory", -signal.SIGALRM: "past the round's deadline"}
         say(f"a message was not answered: its worker ended with {code} ({why.get(code, 'see logs/hospital.log')})")
+        return None
+    return Opening(**json.loads(opened)) if opened else None
 
 
-def _work_and_exit(work: Callable[[], None]) -> None:
+def _work_and_exit(work: Callable[[], Opening | None], writing: int) -> None:
     code = FAILED
     try:
         die_with_parent(signal.SIGKILL)
-        work()
+        if (opened := work()) is not None:
+            os.write(writing, json.dumps(asdict(opened)).encode())
         code = 0
     except Exception:
         log.exception("a message was not answered")

@@ -31,6 +31,14 @@ from app.deploy.voices import heard
 
 Say = Callable[[str], None]
 
+FLOWER = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PULLS": "8",
+    "FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PUSHES": "8",
+}
+"""Flower asks nobody else, and fetches eight parts of a model at once (2 by itself): each costs a round trip."""
+
 LOG_BYTES, LOG_FILES = 2_000_000, 5
 STOP_SECONDS = 10.0
 """How long processes get to end by themselves; a SuperNode says good-bye to the coordinator meanwhile."""

@@ -58,6 +58,36 @@ class Place:
         return Memory(self.sites[0].state_dir / "runs" / plan.run / (plan.leg or "all") / self.name)
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What a visit opens, and what is remembered of it."""
+
+    run: str
+    overrides: str
+    hospital: str
+    fold: int
+    seed: int
+    site_file: str
+
+    @classmethod
+    def of(cls, context: Context, plan: Plan) -> "Opening":
+        """The opening that a visit with this plan begins with."""
+        return cls(plan.run, _overrides(context), plan.hospital, plan.fold, plan.seed, _site_file(context))
+
+    def hold(self) -> None:
+        """Open it here and now, so that processes which are forked from this one find it open.
+
+        Raises ConfigError, DataError.
+        """
+        _open(self.overrides, self.hospital, self.fold, self.seed, self.site_file)
+
+
+def forget() -> None:
+    """Close everything that is remembered: the next visit reads configuration, headers and labels again."""
+    for remembered in (composed, _strategy, _open, _opened, _site):
+        remembered.cache_clear()
+
+
 @contextlib.contextmanager
 def visit(context: Context, plan: Plan) -> Iterator[Place]:
     """Open the hospital that the plan names, if this node may play it and runs what the server runs.
@@ -77,7 +107,7 @@ def visit(context: Context, plan: Plan) -> Iterator[Place]:
 
 def configured(context: Context, plan: Plan) -> Config:
     """The run's settings, as this node composes them. Raises Declined where they or the code are not the server's."""
-    config = _composed(_overrides(context))
+    config = composed(_overrides(context))
     check_fingerprint(plan, config)
     return config
 
@@ -117,7 +147,8 @@ def _site_file(context: Context) -> str:
 
 
 @lru_cache(maxsize=8)
-def _composed(overrides: str) -> Config:
+def composed(overrides: str) -> Config:
+    """The settings of a run's line of overrides. Raises ConfigError."""
     return compose(from_line(overrides))
 
 
@@ -129,7 +160,7 @@ def _strategy(settings: str) -> Federated:
 
 @lru_cache(maxsize=64)
 def _open(overrides: str, name: str, fold: int, seed: int, site_file: str) -> Place:
-    config = _composed(overrides)
+    config = composed(overrides)
     members = tuple(config["federation"]["hospitals"]) if name == CENTRAL else (name,)
     opened = [_opened(overrides, member, site_file) for member in members]
     parts = [divide(crops, config["split"], fold=fold, seed=seed) for _, crops in opened]
@@ -145,10 +176,10 @@ def _open(overrides: str, name: str, fold: int, seed: int, site_file: str) -> Pl
 def _opened(overrides: str, name: str, site_file: str) -> tuple[Site, Crops]:
     """The memory maps of the cache."""
     site = _site(overrides, name, site_file)
-    return site, site.crops(_composed(overrides))
+    return site, site.crops(composed(overrides))
 
 
 @lru_cache(maxsize=64)
 def _site(overrides: str, name: str, site_file: str) -> Site:
     """Its source remembers headers and labels."""
-    return open_site(_composed(overrides), name, site_file=site_file)
+    return open_site(composed(overrides), name, site_file=site_file)

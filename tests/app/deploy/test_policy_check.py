@@ -43,7 +43,7 @@ def test_every_setting_of_the_configuration_but_data_and_their_division_may_be_c
     ],
 )
 def test_text_that_could_read_this_machine_or_build_something_else_is_refused_before_it_is_composed(line, monkeypatch):
-    monkeypatch.setattr("app.deploy.policy_check.compose", pytest.fail)
+    monkeypatch.setattr("app.deploy.policy_check.composed", pytest.fail)
     assert refusal(line) in ("policy-text", "policy-override")
 
 
