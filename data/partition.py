@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import PartitionError
+from data.samples import ScanRef
 from data.sources.compose import Subset
 from data.sources.source import Source
 
@@ -95,6 +96,26 @@ def folds(cases: Sequence[Case], *, n: int, seed: int) -> dict[str, int]:
     return fold_of
 
 
+def official_folds(refs: Iterable[ScanRef]) -> dict[str, int]:
+    """Patients into the folds that their data set comes with.
+
+    Raises:
+        PartitionError: a scan without one, or a patient in two.
+    """
+    fold_of: dict[str, int] = {}
+    for ref in refs:
+        if ref.fold is None:
+            raise PartitionError(
+                f"scan {ref.uid} is in no official fold (LUNA16's subset0 to subset9 have them); use split=folds"
+            )
+        if fold_of.setdefault(ref.patient, ref.fold) != ref.fold:
+            raise PartitionError(
+                f"the patient of scan {ref.uid} is in official folds {fold_of[ref.patient]} and {ref.fold}; "
+                "use split=folds"
+            )
+    return fold_of
+
+
 def _strata(cases: Sequence[Case]) -> tuple[list[str], NDArray[np.float64]]:
     """Patients, sorted, and how many crops of each (scanner, label) each has."""
     patients = sorted({case.patient for case in cases})
@@ -128,6 +149,29 @@ class Shares:
         ends = np.rint(np.cumsum(list(self.shares.values())) / total * len(patients)).astype(int)
         cut = np.split(np.array(patients, object), ends[:-1])
         return _complete({name: part.tolist() for name, part in zip(self.shares, cut, strict=True)})
+
+
+@dataclass(frozen=True)
+class BySize:
+    """Patients at random, hospitals from large to small, each by the same factor smaller than the one before.
+
+    Args:
+        hospitals: their names, the largest first.
+        ratio: of the largest to the smallest; 1 makes all alike.
+    """
+
+    hospitals: Sequence[str]
+    ratio: float
+    seed: int = 0
+
+    def assign(self, cases: Sequence[Case]) -> dict[str, tuple[str, ...]]:
+        if self.ratio < 1 or not self.hospitals:
+            raise PartitionError(
+                f"partition.ratio is {self.ratio:g}, over {len(self.hospitals)} hospitals; at least 1 is needed"
+            )
+        steps = max(len(self.hospitals) - 1, 1)
+        shares = {name: self.ratio ** (-i / steps) for i, name in enumerate(self.hospitals)}
+        return Shares(shares, self.seed).assign(cases)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ class ScanRef:
     """PatientID (0010,0020): the unit of splits and of privacy. Stays in the hospital."""
     scanner: str = ""
     """Manufacturer (0008,0070), upper case; "" where unknown."""
+    fold: int | None = None
+    """Where the data set comes divided into folds (LUNA16's subset0 … subset9): which one; None elsewhere."""
 
 
 @dataclass(frozen=True)

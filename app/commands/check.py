@@ -58,11 +58,11 @@ def run(args: argparse.Namespace) -> int:
     config = compose(args.overrides)
     limits, sampling = (build(config["comparison"][part]) for part in ("limits", "sampling"))
     rules = Rules(build(config["preprocess"]), limits, sampling)
-    source = _source(args.site.expanduser())
+    source = source_of(args.site.expanduser())
     # What the source leaves out is told below, with its remedy.
     logging.getLogger("data").setLevel(logging.ERROR)
     screen = Console(file=sys.stderr if args.json else sys.stdout)
-    with _Bars(quiet=args.json) as progress:
+    with Bars(quiet=args.json) as progress:
         checked = check_source(source, rules, headers_only=args.headers_only, progress=progress)
     print(json.dumps(_plain(checked), indent=2)) if args.json else _show(checked, screen)
     if args.sheet and checked.source is not None:
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if checked.is_refused else 0
 
 
-def _source(path: Path) -> "Source":
+def source_of(path: Path) -> "Source":
     """A hospital's own source; or a folder's series, with its labels.csv where there is one."""
     from app.config import build
     from app.site.site_file import read_site_file
@@ -158,7 +158,7 @@ def _plain(checked: "Checked") -> dict[str, Any]:
 # --- progress ---
 
 
-class _Bars:
+class Bars:
     """A bar on a terminal, nothing elsewhere: lines of progress would stand among the findings."""
 
     def __init__(self, *, quiet: bool) -> None:

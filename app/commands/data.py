@@ -4,14 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from app.commands import check
+from app.commands import check, label
 
 
 def add_parser(verbs: Any) -> None:
     """Add `data` and what it can do to the verbs."""
     parser = verbs.add_parser(
         "data",
-        help="make synthetic hospitals; check a hospital's data",
+        help="make synthetic hospitals; check or label a hospital's data",
         description="What a hospital's data are: `fedvox data ACTION --help` explains each action.",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -26,6 +26,7 @@ def add_parser(verbs: Any) -> None:
     synth.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of `federation` and `source`")
     synth.set_defaults(run=run_synth)
     check.add_action(actions)
+    label.add_action(actions)
 
 
 def run_synth(args: argparse.Namespace) -> int:

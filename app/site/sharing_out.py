@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.config import Config, ConfigError
-from data.partition import ByScanner, Dirichlet, Partition, Shares
+from data.partition import ByScanner, BySize, Dirichlet, Partition, Shares
 
 
 def partition_of(config: Config) -> Partition:
@@ -19,7 +19,9 @@ def partition_of(config: Config) -> Partition:
         return ByScanner({str(_fact(hospitals, name, "scanner", kind)): name for name in hospitals})
     if kind == "dirichlet":
         return Dirichlet(tuple(hospitals), float(config["partition"]["alpha"]), seed)
-    raise ConfigError(f"partition.kind={kind}: there are shares, by_scanner and dirichlet")
+    if kind == "by_size":
+        return BySize(tuple(hospitals), float(config["partition"]["ratio"]), seed)
+    raise ConfigError(f"partition.kind={kind}: there are shares, by_size, by_scanner and dirichlet")
 
 
 def _fact(hospitals: Config, name: str, fact: str, kind: str) -> Any:

@@ -37,6 +37,8 @@ def shielded(handler: Handler) -> Handler:
             return handler(message, context)
         except Exception as error:
             code = code_of(error)
+            if not records.SAFE_CODE.fullmatch(code):
+                code = "internal"  # what is no code may be a name
             log.warning(
                 "hospital declined %s with code %s: %s", message.metadata.message_type, code, error, exc_info=error
             )

@@ -10,7 +10,7 @@ import numpy as np
 from app.config import Config, build
 from data.cache import Cache
 from data.dataset import Crops, open_crops
-from data.partition import Case, folds, split
+from data.partition import Case, folds, official_folds, split
 from data.sources import Source
 
 
@@ -63,6 +63,8 @@ def divide(crops: Crops, settings: Mapping[str, Any], *, fold: int, seed: int) -
 def _held_out(crops: Crops, settings: Mapping[str, Any], *, fold: int, seed: int) -> set[str]:
     if fold < 0:
         return set()
+    if settings["official"]:
+        return {patient for patient, its_fold in official_folds(crops.scans).items() if its_fold == fold}
     cases = [Case(r.patient, int(label), r.scanner) for r, label in zip(crops.scans, crops.labels, strict=True)]
     assigned = folds(cases, n=settings["folds"], seed=seed)
     return {patient for patient, its_fold in assigned.items() if its_fold == fold}

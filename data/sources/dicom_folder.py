@@ -77,7 +77,7 @@ class DicomFolder:
         return [stack.ref for stack in self._usable.values()]
 
     def read(self, ref: ScanRef) -> CtVolume:
-        stack = self._of(ref)
+        stack = self.stack(ref)
         if stack.box is None:
             raise stack.error or UnknownScan(f"{self._folder}: {ref.uid} is no stack of slices")
         return volume_of(stack.planes, stack.box)
@@ -86,7 +86,7 @@ class DicomFolder:
         return list(self._labels.get(ref.uid, ()))
 
     def stamp(self, ref: ScanRef) -> str:
-        return f"{files_stamp(self._of(ref).files, below=self._folder)}-{READER}"
+        return f"{files_stamp(self.stack(ref).files, below=self._folder)}-{READER}"
 
     def survey(self, progress: Progress | None = None) -> list[Stack]:
         """Every stack of slices below `path`, usable or refused with its error, sorted by uid; headers alone.
@@ -97,7 +97,8 @@ class DicomFolder:
             self.__dict__["_stacks"] = self._look(progress)
         return list(self._stacks)
 
-    def _of(self, ref: ScanRef) -> Stack:
+    def stack(self, ref: ScanRef) -> Stack:
+        """The slices of a scan, as their headers describe them. Raises UnknownScan."""
         if ref.uid not in self._usable:
             raise UnknownScan(f"{self._folder}: no usable series {ref.uid} among {len(self._usable)}")
         return self._usable[ref.uid]

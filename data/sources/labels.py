@@ -7,12 +7,12 @@ Coordinates are DICOM's patient coordinates (LPS, mm); label is 1 or 0; diameter
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from data.errors import BadTable
 from data.samples import Candidate
-from data.tables import read_columns, text
+from data.tables import read_columns, text, write_rows
 
 _LONGEST_UID = 160
 """A UID has 64 characters; where one series holds several scans, `#` and what sets one apart follow."""
@@ -33,3 +33,17 @@ def read_labels(path: Path) -> dict[str, list[Candidate]]:
         candidate = Candidate(place, label, None if math.isnan(diameter) else diameter)
         found.setdefault(uid, []).append(candidate)
     return found
+
+
+def write_labels(path: Path, labels: Iterable[tuple[str, Sequence[Candidate]]]) -> None:
+    """The inverse: scan uid and its places. Coordinates to a thousandth of a millimetre."""
+    rows = (
+        (uid, *(round(v, 3) for v in place.centre_xyz_mm), place.label, _diameter(place))
+        for uid, places in labels
+        for place in places
+    )
+    write_rows(path, (*_REQUIRED, "diameter_mm"), rows)
+
+
+def _diameter(place: Candidate) -> float | str:
+    return "" if place.diameter_mm is None else round(place.diameter_mm, 3)

@@ -3,7 +3,7 @@
     path/subset0 … subset9/UID.mhd + UID.raw (or .zraw)     scans; they may also lie in `path` itself
     path/annotations.csv                                    nodules with diameters
     path/candidates_V2.csv or candidates.csv                places with class 0 or 1
-    path/patients.csv                                       optional: seriesuid,patient[,manufacturer]
+    path/patients.csv                                       optional: seriesuid[,patient][,manufacturer]
 
 Tables may name scans that are not there (a user may hold one subset only). Without `patients.csv` each scan counts as
 one patient, as in LUNA16, which holds one scan a patient.
@@ -30,6 +30,7 @@ _CANDIDATE_TABLES = ("candidates_V2.csv", "candidates.csv")
 """The first that is there; V2 holds all of the other and more (LUNA16's own recommendation)."""
 
 FOLDS = range(10)
+"""The set's official division for cross-validation: one subset is the test, nine train."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Luna16:
         return False
 
     def scans(self) -> list[ScanRef]:
-        return [ScanRef(uid, *self._patients.get(uid, (uid, ""))) for uid in self._headers]
+        return [ScanRef(uid, *self._patients.get(uid, (uid, "")), fold=_fold(at)) for uid, at in self._headers.items()]
 
     def read(self, ref: ScanRef) -> CtVolume:
         volume = mhd.read(self._header(ref))
@@ -113,12 +114,19 @@ class Luna16:
         path = self._folder / "patients.csv"
         if not path.is_file():
             return {}
-        columns = read_columns(path, {"seriesuid": str, "patient": str}, optional={"manufacturer": str})
-        uids, patients = text(columns["seriesuid"]), text(columns["patient"])
+        columns = read_columns(path, {"seriesuid": str}, optional={"patient": str, "manufacturer": str})
+        uids = text(columns["seriesuid"])
+        patients = text(columns["patient"]) if "patient" in columns else uids
         makers = text(columns["manufacturer"]) if "manufacturer" in columns else [""] * len(uids)
         if absent := [uid for uid in self._headers if uid not in set(uids)]:
             raise BadTable(f"{path}: no row for scan {absent[0]} ({len(absent)} such scans); name every scan's patient")
         return {u: (p, maker.upper()) for u, p, maker in zip(uids, patients, makers, strict=True)}
+
+
+def _fold(header: Path) -> int | None:
+    """Of subset0 … subset9, which one; None for a scan that lies beside them."""
+    name = header.parent.name
+    return int(name.removeprefix("subset")) if name in {f"subset{k}" for k in FOLDS} else None
 
 
 def _thinned(rows: list[tables.CandidateRow], negatives: int | None, *, seed: int) -> list[tables.CandidateRow]:

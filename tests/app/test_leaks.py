@@ -22,13 +22,16 @@ from pydicom.dataelem import DataElement
 
 import data
 from app.client_app import app as client
-from app.config import build, compose, to_line
+from app.config import ConfigError, build, compose, to_line
 from app.fingerprint import code_hash, config_hash
 from app.rounds.roster import HELLO, STATISTICS
 from app.site import place
+from app.site.budget import BudgetError
+from app.site.shield import Declined
 from data.errors import DataError
 from models.parameters import get_tensors
 from strategies import records
+from strategies.errors import PartError, RecordError
 from strategies.types import Plan
 from tests.app.rounds import spoiled
 
@@ -184,13 +187,60 @@ def errors() -> Iterator[type[DataError]]:
 @pytest.mark.parametrize("kind", [STATISTICS, "train", "evaluate"])
 def test_no_error_takes_its_words_along(hospital, monkeypatch, error, kind):
     def fail(*_, **__):
-        raise error(f"/data/{MARK} Anna/IM1.dcm: patient {MARK}-0 has series {UID}.0; born 19600101")
+        raise error(SAID)
 
     monkeypatch.setattr(place, "open_site", fail)
     for cached in (place._site, place._open, place._opened):
         cached.cache_clear()
     reply, sent = Border(hospital).ask(kind)
     assert reply.content["report"]["declined"] == error.code
+    assert leaked(sent) == []
+
+
+SAID = f"/data/{MARK} Anna/IM1.dcm: patient {MARK}-0 has series {UID}.0; born 19600101"
+
+
+def _beyond_data() -> list[Exception]:
+    """What else goes wrong at a hospital, each with words that must stay there."""
+    budget = [BudgetError]
+    for kind in budget:
+        budget += kind.__subclasses__()
+    return [
+        *(kind(SAID) for kind in budget),
+        ConfigError(SAID),
+        PartError(SAID),
+        RecordError(SAID),
+        Declined("policy-anything", SAID),
+        Declined(f"{MARK} Anna, {UID}.0", SAID),  # a code that is none
+        FileNotFoundError(2, SAID, SAID),
+        PermissionError(13, SAID, SAID),
+        OSError(28, SAID),
+        UnicodeDecodeError("utf-8", SAID.encode(), 0, 1, SAID),
+        pydicom.errors.InvalidDicomError(SAID),
+        ExceptionGroup(SAID, [ValueError(SAID)]),
+        *(kind(SAID) for kind in (KeyError, ValueError, RuntimeError, MemoryError, FloatingPointError, AssertionError)),
+    ]
+
+
+@pytest.mark.parametrize("error", _beyond_data(), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("kind", [STATISTICS, "train"])
+def test_nor_does_anything_else_that_goes_wrong(hospital, monkeypatch, error, kind):
+    def fail(*_, **__):
+        raise error from ValueError(SAID)
+
+    monkeypatch.setattr(place, "open_site", fail)
+    for cached in (place._site, place._open, place._opened):
+        cached.cache_clear()
+    reply, sent = Border(hospital).ask(kind)
+    assert records.SAFE_CODE.fullmatch(reply.content["report"]["declined"])
+    assert leaked(sent) == []
+
+
+def test_nor_does_a_hospital_file_that_cannot_be_read(hospital, tmp_path):
+    border = Border(hospital)
+    border.site = tmp_path / f"{MARK} Anna" / "site.yaml"
+    reply, sent = border.ask(HELLO)
+    assert reply.content["report"]["declined"] == "configuration"
     assert leaked(sent) == []
 
 

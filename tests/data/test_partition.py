@@ -6,7 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import PartitionError
-from data.partition import ByScanner, Case, Dirichlet, Shares, cases_of, folds, hospitals_of, split
+from data.partition import (
+    ByScanner,
+    BySize,
+    Case,
+    Dirichlet,
+    Shares,
+    cases_of,
+    folds,
+    hospitals_of,
+    official_folds,
+    split,
+)
+from data.samples import ScanRef
 from data.sources import Cubes
 
 names = st.lists(st.text("abcdefgh0123", min_size=1, max_size=5), min_size=1, max_size=60, unique=True)
@@ -120,6 +132,29 @@ def test_shares_are_met_to_the_patient():
     assert held != Shares({"a": 0.4, "b": 0.3, "c": 0.3}, seed=2).assign(COHORT)
 
 
+def test_sizes_fall_from_the_largest_to_the_smallest():
+    sizes = {name: len(patients) for name, patients in BySize(("a", "b", "c"), ratio=4.0).assign(COHORT).items()}
+    assert sizes == {"a": 171, "b": 86, "c": 43}  # 300 patients in the ratio 4 : 2 : 1
+    assert {len(patients) for patients in BySize(("a", "b"), ratio=1.0).assign(COHORT).values()} == {150}
+
+
+def test_official_folds_are_the_data_set_s_own():
+    refs = [ScanRef("1", "A", fold=3), ScanRef("2", "A", fold=3), ScanRef("3", "B", fold=0)]
+    assert official_folds(refs) == {"A": 3, "B": 0}
+
+
+@pytest.mark.parametrize(
+    ("refs", "says"),
+    [
+        ([ScanRef("1", "A")], "scan 1 is in no official fold"),
+        ([ScanRef("1", "A", fold=0), ScanRef("2", "A", fold=1)], "scan 2 is in official folds 0 and 1"),
+    ],
+)
+def test_a_data_set_without_official_folds_is_named(refs, says):
+    with pytest.raises(PartitionError, match=says):
+        official_folds(refs)
+
+
 def test_a_patient_of_two_scanners_goes_where_most_of_the_cases_are():
     cases = [
         Case("A", 0, "GE"),
@@ -159,6 +194,8 @@ def test_a_small_alpha_skews_labels_and_a_large_one_does_not():
     [
         (Shares({}), "positive share"),
         (Shares({"a": 1.0, "b": 0.0}), "positive share"),
+        (BySize(("a", "b"), 0.5), "partition.ratio is 0.5"),
+        (BySize((), 2.0), "over 0 hospitals"),
         (Shares({"a": 1.0, "b": 1e-9}), "hospital b would get no patient"),
         (Dirichlet(["a"], -1.0), "positive"),
         (Dirichlet([], 1.0), "positive"),

@@ -1,3 +1,6 @@
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -58,3 +61,26 @@ def test_luna16s_own_tables_are_read_whole(real_data):
     mean = float(np.mean([row.diameter_mm for row in annotations]))
     assert mean == pytest.approx(8.31, abs=0.01)
     assert len(read_annotations(real_data / "luna16/annotations_excluded.csv")) == 35192
+
+
+def test_the_candidates_of_the_whole_set_are_read_in_seconds(tmp_path):
+    # As many as candidates_V2.csv has, over as many scans; two seconds are asked for on a quiet machine.
+    rows, scans = 754_975, 888
+    uids = [f"1.3.6.1.4.1.14519.5.2.1.6279.6001.{k:030d}" for k in range(scans)]
+    lines = (
+        f"{uids[i * scans // rows]},{i % 300 - 150}.25,{i % 199}.5,-{i % 350}.125,{int(i % 485 == 0)}"
+        for i in range(rows)
+    )
+    path = tmp_path / "candidates_V2.csv"
+    path.write_text("seriesuid,coordX,coordY,coordZ,class\n" + "\n".join(lines) + "\n")
+    tracemalloc.start()
+    try:
+        began = time.process_time()
+        table = read_candidates(path)
+        took = time.process_time() - began
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(table), len(table.series_uids)) == (rows, scans)
+    assert took < 4.0
+    assert peak < 200e6

@@ -4,6 +4,7 @@ import pytest
 from data.errors import BadTable, EmptySource, MissingFolder, UnknownScan
 from data.luna16 import mhd
 from data.luna16.tables import Annotation, CandidateRow, write_annotations, write_candidates
+from data.partition import ByScanner, hospitals_of
 from data.samples import Candidate, ScanRef
 from data.sources import Luna16
 from data.volume import CtVolume
@@ -40,6 +41,23 @@ def test_chosen_subsets_are_read_alone(folder):
     assert [ref.uid for ref in Luna16(str(folder), subsets=[3]).scans()] == ["1.2", "1.5"]
     with pytest.raises(EmptySource, match="subset7"):
         Luna16(str(folder), subsets=[7]).scans()
+
+
+def test_scans_know_their_official_fold(folder):
+    assert [(ref.uid, ref.fold) for ref in Luna16(str(folder)).scans()] == [("1.2", 3), ("1.5", 3), ("1.9", 0)]
+
+
+def test_a_table_of_manufacturers_makes_hospitals_by_scanner(folder):
+    (folder / "patients.csv").write_text("seriesuid,manufacturer\n1.2,GE MEDICAL SYSTEMS\n1.5,Philips\n1.9,Philips\n")
+    source = Luna16(str(folder))
+    assert [(ref.patient, ref.scanner) for ref in source.scans()][:2] == [
+        ("1.2", "GE MEDICAL SYSTEMS"),
+        ("1.5", "PHILIPS"),
+    ]
+    hospitals = hospitals_of(source, ByScanner({"GE": "a", "PHILIPS": "b"}))
+    assert {name: [ref.uid for ref in share.scans()] for name, share in hospitals.items()} == {
+        "a": ["1.2"], "b": ["1.5", "1.9"]
+    }  # fmt: skip
 
 
 def test_scans_that_lie_flat_are_found(tmp_path):
@@ -100,9 +118,9 @@ def test_negatives_can_be_thinned_scan_by_scan(folder):
 def test_a_table_of_patients_names_them_and_their_scanners(folder):
     (folder / "patients.csv").write_text("seriesuid,patient,manufacturer\n1.2,P1,Philips\n1.5,P1,GE\n1.9,P2,\n")
     assert Luna16(str(folder)).scans() == [
-        ScanRef("1.2", "P1", "PHILIPS"),
-        ScanRef("1.5", "P1", "GE"),
-        ScanRef("1.9", "P2", ""),
+        ScanRef("1.2", "P1", "PHILIPS", fold=3),
+        ScanRef("1.5", "P1", "GE", fold=3),
+        ScanRef("1.9", "P2", "", fold=0),
     ]
     (folder / "patients.csv").write_text("seriesuid,patient\n1.2,P1\n1.5,P1\n")
     with pytest.raises(BadTable, match=r"no row for scan 1\.9"):
