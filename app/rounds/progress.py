@@ -14,7 +14,7 @@ from app.metrics import classification
 from app.rounds.best import Best
 from app.rounds.checkpoint import save_state
 from app.rounds.folder import RunFolder
-from app.rounds.stopping import Stopping
+from app.rounds.stopping import Stopping, is_spent
 from strategies.types import RoundFacts, ServerState, Stop
 
 Listener = Callable[[Mapping[str, Any]], None]
@@ -33,6 +33,8 @@ class Progress:
     listen: Listener
     values: list[float | None] = field(default_factory=list)
     """Validation AUC of every round so far."""
+    lines: list[Mapping[str, Any]] = field(default_factory=list)
+    """The journal of every round so far."""
     seconds_before: float = 0.0
     """Of rounds before a resume."""
     started: float = field(default_factory=time.monotonic)
@@ -45,12 +47,13 @@ class Progress:
         lines = folder.lines_of(leg)
         best = Best(folder.checkpoint(leg), initial) if stopping.keep_best else None
         values = [line["validation_auc"] for line in lines]
-        return cls(folder, leg, stopping, best, listen, values, sum(line["seconds"] for line in lines))
+        return cls(folder, leg, stopping, best, listen, values, [*lines], sum(line["seconds"] for line in lines))
 
     def __call__(self, state: ServerState, facts: RoundFacts) -> Stop | None:
         """Write down one round. Returns why it was the last; None where the run goes on."""
         line = {"leg": self.leg, **_plain(facts), "validation_auc": _validation_auc(facts)}
         self.values.append(line["validation_auc"])
+        self.lines.append(line)
         self.folder.append(line)
         if self.best:
             self.best.keep(self.values, state)
@@ -64,6 +67,8 @@ class Progress:
         """Whether the rounds so far are enough. Asked on resume, too: a run that was stopped stays stopped."""
         if not self.values:
             return None
+        if is_spent(self.lines):
+            return Stop("budget", f"the hospitals' budget was used up in round {self.lines[-1]['round']}")
         return self.stopping.verdict(self.values, seconds=self.seconds_before + time.monotonic() - self.started)
 
 

@@ -1,7 +1,8 @@
-"""When a run ends before its last round: patience, target, wall time."""
+"""When a run ends before its last round: patience, target, wall time, budget."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from strategies.types import Stop
 
@@ -32,3 +33,19 @@ class Stopping:
         if self.seconds is not None and seconds >= self.seconds:
             return Stop("time", f"{seconds:.0f} s of {self.seconds:.0f} s are used")
         return None
+
+
+NO_BUDGET = "budget-cap"
+"""What a hospital answers whose patients have paid all that they may."""
+
+
+def is_spent(lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a run ends with its budget: a round failed for want of it alone, after rounds that did not.
+
+    Budget does not come back, so that no further round is tried. Where no round went well, nothing was learned, and
+    the run is left to fail.
+    """
+    if not lines or not lines[-1]["failed"]:
+        return False
+    codes = {refusal["code"] for refusal in lines[-1]["refused"]}
+    return codes == {NO_BUDGET} and any(not line["failed"] for line in lines)

@@ -7,9 +7,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from app import client_app
 from app.commands import console, launch
 from app.config import ConfigError, build, compose
 from models.weights import WeightsError
+from strategies import records
 
 
 def model_of(folder):
@@ -95,6 +97,24 @@ def test_a_run_that_was_stopped_stays_stopped(run):
     again = json.loads(folder.summary.read_text())
     assert (again["stopped"], again["rounds"]) == ("target", rounds)
     assert all(np.array_equal(before[name], tensor) for name, tensor in model_of(folder).items())
+
+
+def test_a_run_ends_with_the_hospitals_budget_and_keeps_what_it_learned(run, monkeypatch):
+    honest = client_app.app
+
+    def poor(message, context):
+        if message.metadata.message_type == "train" and records.read_plan(message).round > 2:
+            return records.decline(message, "budget-cap")
+        return honest(message, context)
+
+    short, _ = run("rounds=2", name="short")
+    monkeypatch.setattr(client_app, "app", poor)
+    folder, summary = run("rounds=9")
+    assert (summary["status"], summary["stopped"], summary["rounds"]) == ("stopped", "budget", 3)
+    assert all(np.array_equal(model_of(short)[name], tensor) for name, tensor in model_of(folder).items())
+    folder.summary.unlink()
+    resume(folder)
+    assert json.loads(folder.summary.read_text())["stopped"] == "budget"
 
 
 def test_another_schedule_is_another_run_and_a_resume_with_it_is_refused(run):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.rounds.stopping import Stopping
+from app.rounds.stopping import Stopping, is_spent
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,25 @@ from app.rounds.stopping import Stopping
 def test_each_rule_stops_when_it_says(rules, values, seconds, reason):
     stop = Stopping(**rules).verdict(values, seconds=seconds)
     assert reason == (stop and stop.reason)
+
+
+GOOD = {"failed": "", "refused": []}
+
+
+def failed(*codes):
+    return {"failed": "quorum", "refused": [{"hospital": "A", "round": 2, "code": code} for code in codes]}
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_the_end"),
+    [
+        ([], False),
+        ([GOOD], False),
+        ([GOOD, failed("budget-cap", "budget-cap")], True),
+        ([GOOD, failed("budget-cap", "no-answer")], False),  # who did not answer may have budget
+        ([failed("budget-cap")], False),  # nothing was learned: a failure
+        ([GOOD, {**GOOD, "refused": failed("budget-cap")["refused"]}], False),  # the others are a quorum
+    ],
+)
+def test_a_budget_is_spent_where_its_want_alone_failed_a_round(lines, is_the_end):
+    assert is_spent(lines) is is_the_end
