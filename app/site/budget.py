@@ -178,7 +178,7 @@ class Budget:
     # --- replies --------------------------------------------------------------------------------------------------
 
     def _reply_path(self, entry: Reserved) -> Path:
-        return self._replies / f"{entry.number}-{entry.request[:16]}"
+        return self._replies / _reply_name(entry)
 
     @property
     def _replies(self) -> Path:
@@ -205,11 +205,15 @@ class Budget:
     def _forget(self, book: Book, answered: Reserved) -> None:
         """Drop replies of this run and leg that nobody will ask for again."""
         same = [e for e in book.ledger.reserved if (e.run, e.leg) == (answered.run, answered.leg)]
-        old = {self._reply_path(e).name for e in same if e.reply is not None and e.number < answered.number}
+        old = {_reply_name(e) for e in same if e.reply is not None and e.number < answered.number}
         stored = sorted((p for p in self._replies.iterdir() if p.name in old), key=_number)
         for path in stored[: 1 - REPLIES_KEPT]:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def _reply_name(entry: Reserved) -> str:
+    return f"{entry.number}-{entry.request[:16]}"
 
 
 def _number(path: Path) -> int:

@@ -16,7 +16,7 @@ divided by the largest L2 change that one unit could have made: as applied, with
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from strategies.errors import StrategyError
@@ -93,7 +93,7 @@ class SiteRelease:
     clip: float
     sd: float
     """Standard deviation of the noise in each coordinate of the released sum."""
-    weights: Mapping[str, float]
+    weights: Mapping[str, float] = field(hash=False)
     """By what each replier's clipped update was multiplied: normalised (zero-out), or capped over W (add-remove)."""
     count_noise: float = 0.0
     """Standard deviation σ_b of the noised count of unclipped updates; 0 where there was none."""
@@ -117,7 +117,7 @@ class NaiveRelease:
     """0 where nothing was clipped: then no noise hides a contribution of any size."""
     clip: float | None
     sd: float
-    weights: Mapping[str, float]
+    weights: Mapping[str, float] = field(hash=False)
     randomness: str = SYSTEM
 
     def __post_init__(self) -> None:
@@ -143,7 +143,7 @@ def from_json(plain: Mapping[str, Any]) -> Event:
         raise UnknownEventError(
             f"event of kind {kind!r}, schema {schema!r} is not known here (schema {SCHEMA}); update fedvox"
         )
-    if unknown := set(facts) - {field.name for field in fields(KINDS[kind])}:
+    if unknown := set(facts) - {known.name for known in fields(KINDS[kind])}:
         raise UnknownEventError(
             f"event {kind!r} has fields that are not known here: {', '.join(sorted(unknown))}; update fedvox"
         )

@@ -19,12 +19,12 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from strategies.errors import StrategyError
 from strategies.privacy.accountant import RdpFilter, epsilon, filter_for, rounds_that_fit
-from strategies.privacy.chain import Line
+from strategies.privacy.chain import LINES_REMEMBERED, Line
 from strategies.privacy.events import Event, from_json, to_json
 
 SCHEMA = 1
@@ -103,7 +103,7 @@ class Ledger:
         replies = {line.body["reservation"]: line.body["reply"] for line in self.lines if line.kind == "committed"}
         return tuple(
             Reserved(
-                **{**line.body, "events": _events(line.body["events"])},
+                **{**line.body, "events": _events_of(line)},
                 number=line.number,
                 reply=replies.get(line.number),
             )
@@ -126,7 +126,7 @@ class Ledger:
 
     def plan(self, run: str) -> tuple[Event, ...] | None:
         """The events that a run fixed before its first reservation."""
-        return next((_events(line.body["events"]) for line in self.lines if _plans(line, run)), None)
+        return next((_events_of(line) for line in self.lines if _plans(line, run)), None)
 
     def spent(self, delta: float) -> float:
         """Lifetime ε by the filter: valid however later runs were chosen."""
@@ -181,7 +181,7 @@ class Ledger:
         plan = self.plan(run)
         if plan is None or set(self.runs) - {run}:
             return False
-        return Counter(map(_name, whole)) <= Counter(map(_name, plan))
+        return Counter(whole) <= Counter(plan)
 
     def _filter(self, delta: float) -> RdpFilter:
         return RdpFilter(int(self._opened["order"]), delta)
@@ -225,8 +225,10 @@ def _counted(events: Iterable[Event]) -> list[list[Any]]:
     return [[count, json.loads(name)] for name, count in counts.items()]
 
 
-def _events(counted: Iterable[Sequence[Any]]) -> tuple[Event, ...]:
-    return tuple(event for count, plain in counted for event in (from_json(plain),) * count)
+@lru_cache(maxsize=LINES_REMEMBERED)
+def _events_of(line: Line) -> tuple[Event, ...]:
+    """Of a `planned` or `reserved` line."""
+    return tuple(event for count, plain in line.body["events"] for event in (from_json(plain),) * count)
 
 
 def _name(event: Event) -> str:

@@ -447,3 +447,14 @@ def test_every_reply_can_carry_what_the_ledger_was(budget):
     assert second.anchor.length == 4
     assert budget.verify([first.anchor, second.anchor]) == ()
     assert budget.verify([Anchor(2, second.anchor.head)]) != ()
+
+
+def test_lines_verified_before_are_looked_up_by_their_bytes_not_believed(budget):
+    for round in (1, 2, 3):
+        answer(budget, round=round)
+    path = budget.state_dir / "ledger.jsonl"
+    before = path.stat()
+    path.write_bytes(path.read_bytes().replace(b'"steps":20', b'"steps":10', 1))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert "edited" in refused("budget-tampered", budget.read)
