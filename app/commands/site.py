@@ -50,6 +50,8 @@ def _add_init(actions: Any) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
     parser.add_argument("--epsilon-cap", type=float, default=8.0, metavar="X", help="ε of all runs together (8)")
     parser.add_argument("--mtls", action="store_true", help="the coordinator asks for a client certificate")
+    parser.add_argument("--systemd", action="store_true", help="write a systemd unit, too")
+    parser.add_argument("--container", action="store_true", help="write a Dockerfile and a compose file, too")
     parser.add_argument("--kit", type=Path, metavar="KIT", help="what the coordinator sent back")
     parser.set_defaults(run=_init)
 
@@ -73,10 +75,20 @@ def _init(args: argparse.Namespace) -> int:
         request = hospital.folder / "keys" / "client.csr"
         make_request(hospital.folder / "keys" / "client.key", request, hospital.site().name)
         print(f"and its certificate request: {request}")
+    for path in _services(args, hospital):
+        print(f"written: {path}")
     if args.kit is not None:
         join(hospital, args.kit.expanduser())
     print(f"what it accepts stands in {hospital.site_file}; read it before you start")
     return 0
+
+
+def _services(args: argparse.Namespace, hospital: "Hospital") -> list[Path]:
+    from app.deploy.service import Role, write_container, write_systemd
+
+    source = hospital.site().source.get("path")
+    role = Role("site", hospital.folder, [Path(source)] if source else [])
+    return [*([write_systemd(role)] if args.systemd else []), *(write_container(role) if args.container else [])]
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

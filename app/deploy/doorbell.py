@@ -13,6 +13,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from app.deploy.errors import DeployError
 from app.deploy.hospital import Hospital, Kit
 from app.deploy.keys import read_key
+from app.deploy.reach import tls
 
 
 def is_let_in(hospital: Hospital, kit: Kit) -> None:
@@ -25,9 +26,7 @@ def is_let_in(hospital: Hospital, kit: Kit) -> None:
     ]
     request = ActivateNodeRequest(public_key=public_key_to_bytes(public), heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL)
     try:
-        with FleetHttpClient.from_server_address(
-            kit.address, False, hospital.authority.read_bytes(), interceptors=interceptors
-        ) as client:
+        with FleetHttpClient(f"https://{kit.address}", interceptors=interceptors, verify=tls(hospital, kit)) as client:
             client.DeactivateNode(DeactivateNodeRequest(node_id=client.ActivateNode(request).node_id))
     except httpx.HTTPStatusError as error:
         raise DeployError(_words(error)) from error

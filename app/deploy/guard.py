@@ -7,9 +7,10 @@ installed fedvox answers, never a file of the bundle. Whatever is refused leaves
 It proves which code ran. It does not prove that the code is private: that is what the approval's diff is read for.
 """
 
+import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -24,6 +25,8 @@ from app.rounds.roster import HELLO
 from app.site.place import Opening
 from app.site.shield import Declined, Handler, shielded
 from strategies import records
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Asked:
 class Answer:
     """What is about to leave, and what it was given for."""
 
+    message: Message
     reply: Message
     asked: Asked
     seconds: float
@@ -90,7 +94,7 @@ def respond(hospital: Hospital, app: Handler, message: Message, context: Context
         reply = _signed(shielded(judged)(message, context), name)
     asked = _asked(message, digest(bundle), config_hash(accepted[0]) if accepted else "")
     opening = Opening.of(context, records.read_plan(message)) if accepted and asked.run else None
-    return Answer(reply, asked, time.monotonic() - started, opening)
+    return Answer(message, reply, asked, time.monotonic() - started, opening)
 
 
 def admit(hospital: Hospital, run_config: Mapping[str, Any], bundle: bytes) -> Config:
@@ -108,11 +112,26 @@ def admit(hospital: Hospital, run_config: Mapping[str, Any], bundle: bytes) -> C
     return check_run(hospital.site().policy, run_config, approval.configurations)
 
 
+def other_task(message: Message, context: Context) -> Message:
+    """In the app's place where Flower hands out another task than a ClientApp's. Raises Declined."""
+    raise Declined("policy-task", "a task that is no ClientApp's (an agent, a model, a connector) runs nothing here")
+
+
 def record(hospital: Hospital, answer: Answer) -> None:
     """Write down what is about to leave. Raises OSError; then nothing may."""
     event = "refused" if answer.refused else "answered"
     facts = {"code": answer.refused} if answer.refused else {"bytes": answer.nbytes, **_spent(answer)}
     hospital.record(event, **asdict(answer.asked), seconds=round(answer.seconds, 3), **facts)
+
+
+def settled(hospital: Hospital, answer: Answer) -> Answer:
+    """What may leave: the answer, now that it is written down; a refusal where that failed (`disk`)."""
+    try:
+        record(hospital, answer)
+    except OSError as error:
+        log.warning("an answer stays here, since it could not be written down: %s", error)
+        return replace(answer, reply=_signed(records.decline(answer.message, "disk"), hospital.site().name))
+    return answer
 
 
 def line(answer: Answer) -> str:

@@ -1,16 +1,29 @@
-"""Flower's SuperNode as it is, asking more often while a run is under way: `python -m app.deploy.node ARGS…`.
+"""Flower's SuperNode as it is but for two things: `python -m app.deploy.node DIR ARGS…`, ARGS being its own.
 
-flwr 1.41 asks its SuperLink for messages every 3 s and looks for a finished answer every 0.5 s, both fixed in the
-code. A round of a small model would wait most of its time. Here both are short for a while after a message, and
-Flower's own after that, so that hospitals without work do not load the coordinator.
+It asks more often while a run is under way. flwr 1.41 asks its SuperLink for messages every 3 s and looks for a
+finished answer every 0.5 s, both fixed in the code: a round of a small model would wait most of its time. Here both are
+short for a while after a message, and Flower's own after that, so that idle hospitals do not load the coordinator.
+
+It presents the hospital's client certificate where the kit says mTLS: flwr 1.41 has no flag for one, but its client
+takes any TLS context.
 """
 
 import signal
+import ssl
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from app.deploy.children import die_with_parent
+from app.deploy.hospital import Hospital
+from app.deploy.reach import tls
+
+if TYPE_CHECKING:
+    from flwr.supernode.fleet_http_client import FleetHttpClient
 
 ASKING_S, QUICK_ASKING_S = 3.0, 0.5
 """Flower's pause between questions, and ours while a run is under way."""
@@ -38,14 +51,32 @@ class Pauses:
             time.sleep(QUICK_ASKING_S if now - self.active < UNDER_WAY_S else seconds)
 
 
+@dataclass(frozen=True)
+class Trusted:
+    """Makes Flower's client with a TLS context of ours: the kit's authority, and the client certificate."""
+
+    context: ssl.SSLContext
+
+    def from_server_address(
+        self, server_address: str, insecure: bool, root_certificates: object, interceptors: Sequence[Any]
+    ) -> "FleetHttpClient":
+        """In the place of Flower's own, with its arguments."""
+        from flwr.supernode.fleet_http_client import FleetHttpClient
+
+        return FleetHttpClient(f"https://{server_address}", interceptors=interceptors, verify=self.context)
+
+
 def main() -> None:
-    """Run `flower-supernode` with this process's arguments; it says good-bye to the coordinator if our parent ends."""
+    """Run `flower-supernode` with these arguments; it says good-bye to the coordinator if our parent ends."""
     die_with_parent(signal.SIGTERM)
-    from flwr.supernode import start_client_internal
+    hospital = Hospital(Path(sys.argv.pop(1)))
+    from flwr.supernode import fleet_http_connection, start_client_internal
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
-    # The module's name for the clock, in that module alone.
+    # Names of two modules, in those modules alone.
     setattr(start_client_internal, "time", SimpleNamespace(sleep=Pauses().sleep))  # noqa: B010
+    if (kit := hospital.kit()).mtls:
+        setattr(fleet_http_connection, "FleetHttpClient", Trusted(tls(hospital, kit)))  # noqa: B010
     flower_supernode()
 
 

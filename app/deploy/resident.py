@@ -2,8 +2,8 @@
 
 `python -m app.deploy.resident DIR --address HOST:PORT --secret FILE`; `fedvox site start` runs it.
 
-In the place of Flower's SuperExec, which would start an interpreter and import torch for every message. Only tasks of
-the kind ClientApp are asked for: a run of Flower's other kinds (agents, models, connectors) finds nobody here. The
+In the place of Flower's SuperExec, which would start an interpreter and import torch for every message. Flower's other
+kinds of tasks (agents, models, connectors) are taken as well, and declined: unanswered, they would block the node. The
 shared secret keeps other accounts of this machine from taking tasks; each task has a token of its own beside.
 
 A message is answered in a child: what it allocates goes back, and a child that is killed takes nobody along.
@@ -87,9 +87,10 @@ def serve(hospital: Hospital, address: str, secret: bytes, app: Handler) -> None
     held: Opening | None = None
     with _client(address, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=PROTECTED)) as client:
         while True:
-            token = _acquired(client)
+            kind, token = _acquired(client)
             if token:
-                opened = in_child(partial(answer, hospital, address, token, app))
+                asked = app if kind == TaskType.CLIENT_APP else guard.other_task
+                opened = in_child(partial(answer, hospital, address, token, asked))
                 held = hold(held, opened) if opened is not None else held
             else:
                 time.sleep(POLL_SECONDS)
@@ -103,8 +104,7 @@ def answer(hospital: Hospital, address: str, token: str, app: Handler) -> Openin
         message, context, _, bundle = pull_task_input(client)
         _end_with(message)
         say(guard.beginning(message))
-        answered = guard.respond(hospital, app, message, context, bundle.content)
-        guard.record(hospital, answered)
+        answered = guard.settled(hospital, guard.respond(hospital, app, message, context, bundle.content))
         push_message(client, answered.reply, context)
         push_task_output(client, context=context, sub_status=SubStatus.COMPLETED, details="")
         say(guard.line(answered))
@@ -147,15 +147,15 @@ def _client(
     )
 
 
-def _acquired(client: RuntimeHttpClient) -> str:
-    """The token of a task; empty where none waits."""
+def _acquired(client: RuntimeHttpClient) -> tuple[str, str]:
+    """A task's kind and token; both empty where none waits."""
     try:
-        got = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
+        got = client.AcquireTask(AcquireTaskRequest(supported_task_types=list(TaskType)))
     except httpx.TransportError as error:
         log.warning("the SuperNode does not answer: %s", error)
         time.sleep(1)
-        return ""
-    return got.token if got.HasField("task") else ""
+        return "", ""
+    return (got.task.type, got.token) if got.HasField("task") else ("", "")
 
 
 def in_child(work: Callable[[], Opening | None]) -> Opening | None:

@@ -1,53 +1,28 @@
 """`fedvox site start`: Flower's SuperNode and our worker, side by side, started again when one ends, stopped together.
 
-Both have the hospital's folder as home, an environment of their own and no port but one on loopback, guarded by a
-secret that is drawn anew for each life. What they write goes to DIR/logs/hospital.log (5 × 2 MB); the console gets a
-line for each thing worth knowing.
+What they write goes to DIR/logs/hospital.log (5 × 2 MB); the console gets a line for each thing worth knowing.
 """
 
 import contextlib
 import datetime
 import fcntl
 import logging
-import secrets
 import signal
-import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from logging.handlers import RotatingFileHandler
-from pathlib import Path
-from subprocess import Popen
 from types import FrameType
-from typing import IO
 
-from app.deploy import children
-from app.deploy.certificates import write_private
 from app.deploy.errors import DeployError
 from app.deploy.hospital import Hospital
-from app.deploy.voices import heard
-
-Say = Callable[[str], None]
-
-FLOWER = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PULLS": "8",
-    "FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PUSHES": "8",
-}
-"""Flower asks nobody else, and fetches eight parts of a model at once (2 by itself): each costs a round trip."""
+from app.deploy.life import Life, Say
 
 LOG_BYTES, LOG_FILES = 2_000_000, 5
-STOP_SECONDS = 10.0
-"""How long processes get to end by themselves; a SuperNode says good-bye to the coordinator meanwhile."""
-
 AGAIN_SECONDS = (2.0, 5.0, 10.0, 15.0)
 """Pauses before the next life, growing while lives are short; Flower frees a lost connection after 60 s."""
 
 SHORT_LIFE_SECONDS = 60.0
-LOOK_SECONDS = 0.2
 
 
 def supervise(hospital: Hospital, say: Say) -> None:
@@ -64,7 +39,7 @@ def supervise(hospital: Hospital, say: Say) -> None:
         short = 0
         while not stopped.is_set():
             began = time.monotonic()
-            _Life(hospital, kit.address, site.name, say, book).live(stopped)
+            _live(Life(hospital, kit, say, book), stopped, say)
             short = short + 1 if time.monotonic() - began < SHORT_LIFE_SECONDS else 0
             if not stopped.is_set():
                 pause = AGAIN_SECONDS[min(short, len(AGAIN_SECONDS) - 1)]
@@ -74,83 +49,12 @@ def supervise(hospital: Hospital, say: Say) -> None:
         say(f"hospital {site.name}: stopped")
 
 
-@dataclass
-class _Life:
-    """One SuperNode and one worker, until either ends."""
-
-    hospital: Hospital
-    address: str
-    name: str
-    say: Say
-    book: logging.Logger
-    readers: list[threading.Thread] = field(default_factory=list)
-
-    def live(self, stopped: threading.Event) -> None:
-        port, secret = _free_port(), self.hospital.folder / "flower" / "secret"
-        write_private(secret, secrets.token_hex(32).encode())
-        worker = self._start("worker", [*_python("resident"), str(self.hospital.folder), *self._loopback(port, secret)])
-        try:
-            node = self._start("node", [*_python("node"), *self._node(port, secret)])
-            try:
-                while not stopped.wait(LOOK_SECONDS) and node.poll() is None and worker.poll() is None:
-                    pass
-                self._mourn(stopped, node, worker)
-            finally:
-                children.stop(node, STOP_SECONDS)
-        finally:
-            children.stop(worker, STOP_SECONDS)
-            secret.unlink(missing_ok=True)
-            for reader in self.readers:
-                reader.join(timeout=1)
-
-    def _node(self, port: int, secret: Path) -> list[str]:
-        return [
-            "--superlink", self.address,
-            "--root-certificates", str(self.hospital.authority),
-            "--auth-supernode-private-key", str(self.hospital.key),
-            "--host", "127.0.0.1", "--port", str(port),
-            "--isolation", "process",
-            "--superexec-auth-secret-file", str(secret),
-            "--node-config", f'hospital="{self.name}"',
-        ]  # fmt: skip
-
-    def _loopback(self, port: int, secret: Path) -> list[str]:
-        return ["--address", f"127.0.0.1:{port}", "--secret", str(secret)]
-
-    def _start(self, who: str, command: list[str]) -> Popen[str]:
-        home = self.hospital.folder / "flower"
-        env = children.environment(home, FLWR_HOME=str(home), FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1")
-        process = children.start(command, env=env, cwd=self.hospital.folder / "work")
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                said = self.say if who == "worker" and stream is process.stdout else None
-                self._listen(who, stream, said)
-        return process
-
-    def _listen(self, who: str, stream: IO[str], said: Say | None) -> None:
-        def read() -> None:
-            for line in stream:
-                text = line.rstrip()
-                self.book.info("%s: %s", who, text)
-                if said is not None:
-                    said(text)
-                elif who == "node" and (words := heard(text)):
-                    self.say(words)
-
-        thread = threading.Thread(target=read, daemon=True)
-        thread.start()
-        self.readers.append(thread)
-
-    def _mourn(self, stopped: threading.Event, node: Popen[str], worker: Popen[str]) -> None:
-        if stopped.is_set():
-            return
-        who, code = ("the connection", node.poll()) if node.poll() is not None else ("the worker", worker.poll())
-        self.hospital.record("ended", what=who, code=code)
-        self.say(f"{who} ended with {code}; its words are in {self.hospital.logs / 'hospital.log'}")
-
-
-def _python(module: str) -> list[str]:
-    return [sys.executable, "-m", f"app.deploy.{module}"]
+def _live(life: Life, stopped: threading.Event, say: Say) -> None:
+    """One life; a disk that is full for a while ends it, not this process."""
+    try:
+        life.live(stopped)
+    except OSError as error:
+        say(f"cannot go on: {error}; free some space, or see what became of the folder")
 
 
 @contextlib.contextmanager
@@ -197,12 +101,6 @@ def _stopping() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def stamped(text: str) -> str:

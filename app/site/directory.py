@@ -33,7 +33,9 @@ def open_site(config: Config, name: str, *, site_file: str = "") -> Site:
         DataError: its data cannot be used.
     """
     if site_file:
-        return _from_file(read_site_file(Path(site_file)), config, expected=name)
+        file = read_site_file(Path(site_file))
+        # On a machine of its own the hospital says where it computes; what the coordinator's device is matters not.
+        return _from_file(file, config, expected=name, device=file.device)
     facts = _facts(config, name)
     if (path := _file_of(config, name, facts)) is not None:
         return _from_file(read_site_file(path), config, expected=name)
@@ -64,16 +66,16 @@ def _file_of(config: Config, name: str, facts: Mapping[str, Any]) -> Path | None
     return None
 
 
-def _from_file(file: SiteFile, config: Config, *, expected: str) -> Site:
+def _from_file(file: SiteFile, config: Config, *, expected: str, device: str | None = None) -> Site:
     if file.name != expected:
         raise ConfigError(f"this node is hospital {file.name!r}, not {expected!r}")
-    device = file.device if config["device"] == "auto" else config["device"]
+    wished = file.device if config["device"] == "auto" else config["device"]
     return Site(
         name=file.name,
         source=build(file.source),
         cache_dir=file.cache_dir,
         state_dir=file.state_dir,
-        device=device,
+        device=device or wished,
         policy=file.policy,
         data_age_months=file.data_age_months,
         ledger_key=file.ledger_key,
