@@ -55,8 +55,8 @@ class Link:
     """Made for one run, and gone with it."""
 
     def last_words(self) -> str:
-        """What its log ends with: the log of one of ours is soon gone."""
-        return tail(self.log) or f"look into the log of SuperLink {self.name}"
+        """What its log ends with, where the log is soon gone; else where to look."""
+        return tail(self.log) if self.is_ours else f"see {self.log}"
 
 
 def run(
