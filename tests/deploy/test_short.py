@@ -1,6 +1,8 @@
 """The short form, part of every test run: three hospitals, one killed, the coordinator killed, the run resumed."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -47,7 +49,8 @@ def test_a_run_survives_the_end_of_a_hospital_and_of_the_coordinator(three, tmp_
     assert events.count("run-started") == 2
     coordinator.wait_for("what hospitals sent is destroyed", 30)
     state = three.coordinator.state_dir
-    assert (state / "state.db").stat().st_size < 1_000_000
+    with closing(sqlite3.connect(f"file:{state / 'state.db'}?mode=ro", uri=True)) as database:
+        assert database.execute("SELECT count(*) FROM objects").fetchone() == (0,)
     family = coordinator.family()
     assert coordinator.interrupt() == 0
     assert alive(family) == []
