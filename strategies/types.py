@@ -38,8 +38,6 @@ class Plan:
     seed: int
     fold: int
     """Which fold is held out for the test; -1 where patients are split by a keyed hash instead."""
-    validate: bool = True
-    """Score the received model on the validation patients, so that the server can steer."""
     score: bool = False
     """Score the hospital's own model after training too (quality weighting reads it)."""
     lr_scale: float = 1.0

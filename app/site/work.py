@@ -228,7 +228,7 @@ def _public_report(work: Work, done: Fit, terms: Terms) -> Report:
 
 def _validation(work: Work) -> NDArray[np.int64]:
     every = work.place.config["validate_every"]
-    if work.place.terms is not None or not work.plan.validate or not every or (work.plan.round - 1) % every:
+    if work.place.terms is not None or not every or (work.plan.round - 1) % every:
         return np.empty(0, dtype=np.int64)
     return _histogram(work, work.model, work.place.parts.validation)
 
