@@ -54,15 +54,17 @@ class Federation:
     def init(self, name: str, cohort: Path, bundle: Path) -> Path:
         """A hospital's folder with an approved bundle; the coordinator does not know it yet. Returns it."""
         site, facts = self.site(name), cohort / HOSPITALS.get(name, "A") / "site.yaml"
-        assert main(["site", "init", str(site), "--name", name, "--site", str(facts)]) == 0
+        mtls = ["--mtls"] if self.coordinator.mtls else []
+        assert main(["site", "init", str(site), "--name", name, "--site", str(facts), *mtls]) == 0
         assert main(["site", "approve", str(site), str(bundle), "--yes"]) == 0
         return site
 
     def enrol(self, name: str, cohort: Path, bundle: Path) -> Path:
         """From nothing to a hospital that may start. Returns its folder."""
         site = self.init(name, cohort, bundle)
-        key = site / "keys" / "node.pub"
-        assert main(["coordinator", "enrol", name, str(key), "--dir", str(self.home)]) == 0
+        key, asked = site / "keys" / "node.pub", site / "keys" / "client.csr"
+        request = ["--request", str(asked)] if self.coordinator.mtls else []
+        assert main(["coordinator", "enrol", name, str(key), *request, "--dir", str(self.home)]) == 0
         assert main(["site", "init", str(site), "--kit", str(self.coordinator.kits / name)]) == 0
         return site
 
@@ -90,13 +92,13 @@ class Federation:
 
 
 @contextmanager
-def founded(folder: Path) -> Iterator[Federation]:
+def founded(folder: Path, *more: str) -> Iterator[Federation]:
     """A coordinator's folder on free ports; whatever was started is ended."""
     if shutil.which("nginx") is None:
         pytest.skip("needs nginx (apt-get install nginx)")
     home = folder / "coordinator"
     ports = ["--host", f"localhost:{free_port()}", "--superlink-port", str(free_port())]
-    assert main(["coordinator", "init", str(home), *ports]) == 0
+    assert main(["coordinator", "init", str(home), *ports, *more]) == 0
     made = Federation(folder, open_coordinator(home), [])
     try:
         yield made

@@ -1,0 +1,62 @@
+"""A door that asks for a client certificate, too."""
+
+import json
+import ssl
+
+import httpx
+import pytest
+
+from app.deploy import certificates
+from app.deploy.certificates import Pair
+from tests.deploy.conftest import ONLINE_SECONDS, founded
+from tests.deploy.processes import TINY
+
+pytestmark = [pytest.mark.deploy, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory, cohort, bundle):
+    """A coordinator that asks for client certificates, and one hospital online."""
+    with founded(tmp_path_factory.mktemp("mtls"), "--mtls") as federation:
+        federation.enrol("north", cohort, bundle)
+        federation.start_coordinator()
+        federation.start_site("north").wait_for("connected to the coordinator", ONLINE_SECONDS)
+        yield federation
+
+
+def answer(up, certificate=None, key=None):
+    trust = ssl.create_default_context(cafile=str(up.coordinator.authority.certificate))
+    if certificate:
+        trust.load_cert_chain(certificate, key)
+    with httpx.Client(verify=trust) as client:
+        return client.post(
+            f"https://{up.coordinator.address}/v1/fleet/pull-messages",
+            content=b"",
+            headers={"content-type": "application/protobuf"},
+        )
+
+
+def test_without_a_client_certificate_nobody_reaches_the_superlink(up):
+    refused = answer(up)
+    assert refused.status_code == 400
+    assert "No required SSL certificate" in refused.text
+
+
+def test_a_certificate_of_another_authority_is_refused(up, tmp_path):
+    other = Pair(tmp_path / "ca.crt", tmp_path / "ca.key")
+    certificates.make_authority(other, "other")
+    pair = Pair(tmp_path / "client.crt", tmp_path / "client.key")
+    certificates.make_server(other, pair, ["north"])
+    assert answer(up, pair.certificate, pair.key).status_code == 400
+
+
+def test_with_one_the_key_is_asked_for_all_the_same(up):
+    site = up.site("north")
+    assert answer(up, site / "kit" / "client.crt", site / "keys" / "client.key").status_code == 401
+
+
+def test_a_run_goes_through(up, tmp_path):
+    run_dir = tmp_path / "run"
+    run = up.run(run_dir, *TINY, "quorum=1", "rounds=1")
+    assert run.ended(240) == 0, run.said()
+    assert json.loads((run_dir / "summary.json").read_text())["status"] == "completed"
