@@ -58,7 +58,7 @@ def _auc(score: NDArray[np.float64], label: NDArray[np.int64]) -> float:
     return float(above / (positives * (len(label) - positives)))
 
 
-def _held_out_auc(crops: Crops, features: NDArray[np.float64]) -> float:
+def held_out_auc(crops: Crops, features: NDArray[np.float64]) -> float:
     """Of logistic regressions fitted on one half of the patients and scored on the other, both ways."""
     odd = crops.patient % 2 == 1
     score = np.empty(len(odd))
@@ -86,7 +86,7 @@ def test_a_logistic_regression_finds_what_there_is_to_find():
     label = rng.integers(0, 2, 4000)
     features = rng.standard_normal((4000, 3)) + 2 * label[:, None] * [1, 0, 0]
     crops = Crops(np.empty((0,)), label, np.arange(4000))
-    assert _held_out_auc(crops, features) == pytest.approx(0.921, abs=0.015)
+    assert held_out_auc(crops, features) == pytest.approx(0.921, abs=0.015)
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_mean_maximum_and_deviation_do_not_give_nodules_away(crops, size):
     assert len(crops.label) >= 2000
     assert 0.45 < crops.label.mean() < 0.55
     x = crops.middle(size)
-    assert _held_out_auc(crops, np.column_stack([x.mean(axis=1), x.max(axis=1), x.std(axis=1)])) <= 0.75
+    assert held_out_auc(crops, np.column_stack([x.mean(axis=1), x.max(axis=1), x.std(axis=1)])) <= 0.75
 
 
 @pytest.mark.slow
@@ -108,4 +108,4 @@ def test_no_simple_count_gives_nodules_away(crops):
         x[:, (away >= low) & (away < high)].mean(axis=1) for low, high in ((0, 2), (2, 4), (4, 6), (6, 9), (9, 13))
     ]
     for features in ((x > TISSUE).mean(axis=1)[:, None], np.log(shares.T + 1e-4), np.stack(shells, axis=1)):
-        assert _held_out_auc(crops, features) <= 0.80
+        assert held_out_auc(crops, features) <= 0.80
