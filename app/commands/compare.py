@@ -9,7 +9,11 @@ examples:
   fedvox sweep --sweep algorithms,yardsticks --sweep-dir DIR experiment=demo
   fedvox compare DIR
   fedvox compare DIR --markdown > table.md
+  fedvox compare DIR --into README.md
 """
+
+BEGIN, END = "<!-- table: algorithms -->\n", "<!-- /table: algorithms -->"
+"""Between these the tables of a Markdown file lie."""
 
 
 def add_parser(verbs: Any) -> None:
@@ -27,6 +31,7 @@ def add_parser(verbs: Any) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the table as JSON")
     form.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    form.add_argument("--into", type=Path, metavar="FILE", help="put the table, as Markdown, between FILE's markers")
     parser.set_defaults(run=run)
 
 
@@ -44,12 +49,29 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"no finished run below {args.folder}; a sweep's folder is what is needed")
     if args.json:
         print(json.dumps([asdict(row) for table in made for row in table], indent=2))
-    elif args.markdown:
-        print("\n\n".join(map(markdown, made)))
+    elif args.markdown or args.into:
+        text = "\n\n".join(map(markdown, made))
+        print(text) if args.markdown else put_into(args.into, text)
     else:
         for table in made:
             Console().show(_table(table))
     return 0
+
+
+def put_into(file: Path, tables: str) -> None:
+    """Replace what lies between the markers of a file.
+
+    Raises:
+        ConfigError: it has no markers.
+    """
+    from app.config import ConfigError
+    from app.files import write_text
+
+    before, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ConfigError(f"{file} has no place for the table: write {BEGIN.strip()} and {END} where it belongs")
+    write_text(file, f"{before}{begin}{tables}\n{end}{after}")
 
 
 def _table(table: Any) -> Any:

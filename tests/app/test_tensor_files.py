@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from safetensors.numpy import load_file
 
-from app.tensor_files import Unreadable, read_groups, write_groups
+from app.tensor_files import DTYPES, LARGE, Unreadable, read_groups, write_groups
 
 TENSORS = st.dictionaries(
     st.text("abc.", min_size=1, max_size=5),
@@ -27,6 +28,29 @@ def test_groups_of_any_shape_and_type_come_back(tmp_path_factory, groups):
         for name, tensor in tensors.items():
             assert tensor.dtype == groups[group][name].dtype
             np.testing.assert_array_equal(tensor, groups[group][name])
+
+
+def test_safetensors_itself_reads_every_type(tmp_path):
+    tensors = {f"x{dtype.char}": np.array([[0, 1], [1, 0]], dtype) for dtype in DTYPES}
+    write_groups(tmp_path / "x.safetensors", {"g": tensors}, {})
+    back = load_file(tmp_path / "x.safetensors")
+    assert {name: back[f"g/{name}"].dtype for name in tensors} == {name: t.dtype for name, t in tensors.items()}
+    assert all((back[f"g/{name}"] == tensor).all() for name, tensor in tensors.items())
+
+
+def test_a_large_file_is_whole_and_checked_too(tmp_path):
+    path = tmp_path / "x.safetensors"
+    tensor = np.arange(LARGE // 4 + 1, dtype=np.float32)
+    # what looks like the place of the checksum, before and after it
+    write_groups(path, {"0" * 32: {"w": tensor}}, {"0" * 32: "0" * 32})
+    back, facts = read_groups(path)
+    assert facts == {"0" * 32: "0" * 32}
+    np.testing.assert_array_equal(back["0" * 32]["w"], tensor)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Unreadable, match="checksum"):
+        read_groups(path)
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,21 @@ def test_a_figure_of_fewer_runs_says_so(folder):
     assert "0.500 (1 of 2)" in markdown(rows(finished(where)))
 
 
+def test_a_table_goes_between_the_markers_of_a_file_and_nothing_else_changes(folder, tmp_path, capsys):
+    where = folder("a", "seed=0", auc=0.75, hospitals={"A": 0.5})
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- table: algorithms -->\nold\n<!-- /table: algorithms -->\nafter\n")
+    assert main(["compare", str(where), "--into", str(page)]) == 0
+    before, *table, after = page.read_text().splitlines()
+    assert (before, after) == ("before", "after")
+    assert "0.750" in table[-2]
+    assert "old" not in page.read_text()
+    page.write_text("no place")
+    assert main(["compare", str(where), "--into", str(page)]) == 2
+    assert page.read_text() == "no place"
+    assert "<!-- table: algorithms -->" in capsys.readouterr().err
+
+
 def test_a_folder_without_runs_is_refused_in_one_line(capsys, tmp_path):
     assert main(["compare", str(tmp_path)]) == 2
     assert "no finished run" in capsys.readouterr().err
@@ -113,5 +128,5 @@ def test_sweeps_into_one_folder_become_one_table(capsys, tmp_path, cubes):
     capsys.readouterr()
     assert main(["compare", str(tmp_path / "sweep"), "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
-    assert {row["name"]: row["runs"] for row in table} == {"central": 2, "local_only": 2, "fedavg": 2}
+    assert {row["name"]: row["runs"] for row in table} == {"central": 2, "local_only": 2, "federated": 2}
     assert all(row["figures"]["pooled"]["sd"] is not None for row in table)
