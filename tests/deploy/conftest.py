@@ -1,6 +1,7 @@
 """One coordinator and three hospitals with synthetic scans, each in processes and folders of its own, on loopback."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import pytest
 
 from app.cli import main
 from app.deploy.coordinator import Coordinator, open_coordinator
+from app.deploy.status import status
 from app.processes import free_port
 from tests.deploy.processes import Process
 
@@ -81,6 +83,14 @@ class Federation:
 
     def start_site(self, name: str) -> Process:
         return self.start("site", "start", str(self.site(name)), name=name)
+
+    def wait_until_online(self, name: str) -> None:
+        until = time.monotonic() + ONLINE_SECONDS
+        while time.monotonic() < until:
+            if status(self.coordinator)["hospitals"][name]["state"] == "online":
+                return
+            time.sleep(1.0)
+        raise AssertionError(f"{name} did not come back within {ONLINE_SECONDS:.0f} s")
 
     def run(self, run_dir: Path, *overrides: str, resume: bool = False, cwd: Path | None = None) -> Process:
         where = ["--resume", str(run_dir)] if resume else ["--run-dir", str(run_dir)]
