@@ -22,6 +22,7 @@ class Node:
     """A SuperNode as the SuperLink knows it."""
 
     id: int
+    name: str
     key: bytes
     status: str
     since: str
@@ -116,7 +117,7 @@ def control(coordinator: Coordinator) -> Iterator[Control]:
 
 def _node(info: Any) -> Node:
     since = info.last_activated_at if info.status == "online" else info.last_deactivated_at
-    return Node(int(info.node_id), bytes(info.public_key), str(info.status), str(since or ""))
+    return Node(int(info.node_id), str(info.name), bytes(info.public_key), str(info.status), str(since or ""))
 
 
 def _run(run: Any) -> FlowerRun:

@@ -135,23 +135,28 @@ class Watch:
         stamps, now = self._stamped(), time.monotonic()
         if stamps[0] != self._stamps[0] or now - self._asked > ASK_SECONDS:
             self._asked = now
-            self._ask(is_changed=stamps[0] != self._stamps[0])
+            self._ask()
         if stamps[1] != self._stamps[1]:
             self._started.reload()
             self._say("the new server certificate is in use")
         self._stamps = stamps
 
-    def _ask(self, *, is_changed: bool) -> None:
-        with control(self._started.coordinator) as flower:
-            if is_changed:
-                for line in register(self._started.coordinator, flower):
-                    self._say(line)
-            self._hospitals(flower)
-            self._runs(flower)
+    def _ask(self) -> None:
+        try:
+            with control(self._started.coordinator) as flower:
+                self._hospitals(flower)
+                self._runs(flower)
+        except DeployError as error:
+            # A busy SuperLink may be slow to answer; one that ended is seen by `check`.
+            log.warning("%s", error)
 
     def _hospitals(self, flower: Control) -> None:
         names = {member.spki: member.hospital for member in enrolled(self._started.coordinator)}
-        online = {names[node.key]: node.is_online for node in flower.nodes() if node.key in names}
+        nodes = flower.nodes()
+        if {node.key for node in nodes} != names.keys():
+            for line in register(self._started.coordinator, flower):
+                self._say(line)
+        online = {names[node.key]: node.is_online for node in nodes if node.key in names}
         for name in sorted(online):
             if online[name] != self._online.get(name, False):
                 self._say(f"{name} is {'online' if online[name] else 'offline'}")
@@ -159,16 +164,21 @@ class Watch:
 
     def _runs(self, flower: Control) -> None:
         for run in flower.runs():
+            facts = {"run": str(run.id), "folder": run.run_dir}
             if run.is_over and run.id in self._running:
                 self._running.discard(run.id)
                 self._dirty = True
-                self._started.coordinator.record("run-ended", run=str(run.id), status=run.status, folder=run.run_dir)
+                self._started.coordinator.record("run-ended", status=run.status, **facts)
                 self._say(f"run {run.id} ended: {run.status}")
             elif not run.is_over and run.id not in self._running:
                 self._running.add(run.id)
-                self._started.coordinator.record("run-seen", run=str(run.id), bundle=run.bundle, folder=run.run_dir)
+                self._started.coordinator.record("run-seen", bundle=run.bundle, **facts)
                 self._say(f"run {run.id} began, bundle {run.bundle[:16]}")
-        if self._dirty and not self._running and destroyed(database(self._started.coordinator)):
+        if self._dirty and not self._running:
+            self._destroy()
+
+    def _destroy(self) -> None:
+        if destroyed(database(self._started.coordinator)):
             self._dirty = False
             self._started.coordinator.record("updates-destroyed")
             self._say("what hospitals sent is destroyed")
@@ -185,11 +195,12 @@ def register(coordinator: Coordinator, flower: Control) -> list[str]:
         What changed, a line each.
     """
     wanted = {member.spki: member.hospital for member in enrolled(coordinator)}
-    known = {node.key: node.id for node in flower.nodes()}
-    said = []
-    for key in known.keys() - wanted.keys():
-        flower.unregister(known.pop(key))
-        said.append("a hospital that is not enrolled any more was shut out")
+    nodes, said = flower.nodes(), []
+    for node in nodes:
+        if node.key not in wanted:
+            flower.unregister(node.id)
+            said.append(f"{node.name} is not enrolled any more and was shut out")
+    known = {node.key: node.id for node in nodes if node.key in wanted}
     for key in wanted.keys() - known.keys():
         known[key] = flower.register(wanted[key], key)
         said.append(f"{wanted[key]} may connect")

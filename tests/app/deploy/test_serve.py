@@ -1,0 +1,86 @@
+"""Registrations follow the folder; the processes themselves are in tests/deploy."""
+
+import fcntl
+import json
+
+import pytest
+
+from app.deploy.control import Node
+from app.deploy.coordinator import make_coordinator
+from app.deploy.enrolment import enrol, enrolled, revoke
+from app.deploy.errors import DeployError
+from app.deploy.keys import make_key
+from app.deploy.serve import environment, register, serve
+from app.processes import free_port
+from app.rounds.roster import NODES
+
+
+class Register:
+    """What a SuperLink remembers of SuperNodes."""
+
+    def __init__(self):
+        self.known: dict[int, Node] = {}
+
+    def nodes(self):
+        return list(self.known.values())
+
+    def register(self, name, key):
+        number = 10 + len(self.known)
+        self.known[number] = Node(number, name, key, "registered", "")
+        return number
+
+    def unregister(self, node):
+        del self.known[node]
+
+
+@pytest.fixture
+def coordinator(tmp_path):
+    made = make_coordinator(tmp_path / "coordinator", f"localhost:{free_port()}", superlink_port=free_port())
+    for name in ("north", "south"):
+        make_key(tmp_path / name, tmp_path / f"{name}.pub", name)
+        enrol(made, name, tmp_path / f"{name}.pub")
+    return made
+
+
+def test_the_register_becomes_what_is_enrolled_and_nodes_are_named(coordinator):
+    flower = Register()
+    assert sorted(register(coordinator, flower)) == ["north may connect", "south may connect"]
+    names = json.loads(coordinator.nodes.read_text())
+    assert {names[str(node.id)] for node in flower.nodes()} == {"north", "south"}
+    assert {node.key for node in flower.nodes()} == {member.spki for member in enrolled(coordinator)}
+
+
+def test_a_second_look_changes_nothing(coordinator):
+    flower = Register()
+    register(coordinator, flower)
+    before = dict(flower.known)
+    assert register(coordinator, flower) == []
+    assert flower.known == before
+
+
+def test_who_was_revoked_is_shut_out_and_named_no_more(coordinator):
+    flower = Register()
+    register(coordinator, flower)
+    revoke(coordinator, "north")
+    assert register(coordinator, flower) == ["north is not enrolled any more and was shut out"]
+    assert list(json.loads(coordinator.nodes.read_text()).values()) == ["south"]
+
+
+def test_a_key_that_somebody_registered_around_the_folder_is_shut_out(coordinator):
+    flower = Register()
+    flower.register("intruder", b"a key of nobody")
+    register(coordinator, flower)
+    assert {node.name for node in flower.nodes()} == {"north", "south"}
+
+
+def test_flower_s_processes_find_their_own_home_and_the_register(coordinator):
+    found = environment(coordinator)
+    assert found["FLWR_HOME"] == str(coordinator.flower_home)
+    assert found[NODES] == str(coordinator.nodes)
+
+
+def test_a_coordinator_that_runs_already_is_not_started_twice(coordinator):
+    with (coordinator.flower_home / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DeployError, match="runs already"):
+            serve(coordinator, lambda _: None)
