@@ -16,6 +16,7 @@ import hmac
 import json
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ from strategies.privacy.ledger import Ledger
 LOCK_S = 30.0
 """How long a process waits for another one to let go."""
 LOCK_POLL_S = 0.01
+
+OTHERS = 0o077
+"""Permissions of a file that are not its owner's."""
 
 LONGEST_ANCHOR = 1 << 18
 """Bytes after which an anchor is begun anew."""
@@ -170,7 +174,7 @@ class LedgerFile:
 
     def _read(self) -> tuple[bytes, Memory, bytes]:
         with on_disk(self.path):
-            key, sealed = self.key_path.read_bytes(), self.anchor_path.read_bytes()
+            key, sealed = _read_key(self.key_path), self.anchor_path.read_bytes()
             content = self.path.read_bytes() if self.path.exists() else b""
         return key, self._memory(key, sealed), content
 
@@ -256,6 +260,18 @@ def _write_from(path: Path, start: int, text: bytes, *, synced: bool = True) -> 
         os.close(handle)
     if is_new:
         sync_folder(path.parent)
+
+
+def _read_key(path: Path) -> bytes:
+    """The key, where it is one and its owner's alone."""
+    key, mode = path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
+    if mode & OTHERS:
+        why = f"{path} may be read by others (mode {mode:04o}): whoever has it can forge the ledger; chmod 600 it"
+        raise BudgetError("budget-key", why)
+    if len(key) != chain.KEY_BYTES:
+        why = f"{path} holds {len(key)} bytes, a key has {chain.KEY_BYTES}; restore it from a backup"
+        raise BudgetError("budget-tampered", why)
+    return key
 
 
 def _write_key(path: Path, key: bytes) -> None:

@@ -80,7 +80,13 @@ def read_site_file(path: Path) -> SiteFile:
     _check_fields(path, node, plain, FIELDS, "")
     if missing := [name for name in REQUIRED if name not in plain]:
         raise ConfigError(f"{path}: {', '.join(missing)} is missing")
-    return _site_file(path.parent.absolute(), plain)
+    file = _site_file(path.parent.absolute(), plain)
+    if file.ledger_key.resolve().is_relative_to(file.state_dir.resolve()):
+        raise ConfigError(
+            f"{path}: ledger_key {file.ledger_key} lies in state_dir, where whoever copies the ledger has its key too; "
+            "put it elsewhere"
+        )
+    return file
 
 
 def ledger_key(state_dir: Path, name: str) -> Path:

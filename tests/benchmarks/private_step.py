@@ -1,4 +1,4 @@
-"""The private step against the ordinary one, and against both engines of Opacus: time and memory.
+"""The private step against the ordinary one, and against both engines of Opacus: time and memory. Then its books.
 
 On a CPU with one thread each, in CPU seconds: what else the machine does then is not charged. Opacus is slow, and
 stands beside the deeper network with `--full` only. On a GPU, where there is one, at 64³ on the wall; lower precisions
@@ -16,6 +16,7 @@ from functools import partial
 import torch
 
 from models.private import KernelError, Precision, self_test
+from tests.benchmarks import private_books
 from tests.benchmarks.clock import Series, interleaved
 from tests.benchmarks.private_contenders import CONTENDERS, Load, Step, opacus_ghost, opacus_hooks, ordinary, ours
 from tests.benchmarks.row import Row, at_least, at_most, compared, skipped
@@ -34,7 +35,8 @@ BESIDE_OPACUS = ("ours", "Opacus hooks", "Opacus ghost")
 
 
 def rows(full: bool = False) -> Iterator[Row]:
-    """Time of every load, and memory in processes of their own; then the GPU's rows."""
+    """Accountant and ledger; time of every load, and memory in processes of their own; then the GPU's rows."""
+    yield from private_books.rows(full)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -287,6 +287,18 @@ def test_the_key_is_readable_by_its_owner_only(used):
     assert stat.S_IMODE(used.key_path.stat().st_mode) == 0o600
 
 
+def test_a_key_that_others_may_read_is_refused_until_they_may_not(used):
+    used.key_path.chmod(0o640)
+    assert "mode 0640" in refused("budget-key", used.read)
+    used.key_path.chmod(0o600)
+    assert used.read() is not None
+
+
+def test_a_file_that_is_no_key_is_refused(used):
+    used.key_path.write_bytes(b"short")
+    assert "holds 5 bytes, a key has 32" in refused("budget-tampered", reserve, used)
+
+
 def test_nothing_was_ever_reserved(budget):
     assert budget.read() is None
     assert budget.verify() == ()

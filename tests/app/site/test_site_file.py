@@ -63,3 +63,12 @@ def test_faults_are_named_with_their_line(tmp_path, change, said):
 def test_a_missing_file_says_how_to_get_one(tmp_path):
     with pytest.raises(ConfigError, match="data synth"):
         read_site_file(tmp_path / "site.yaml")
+
+
+def test_the_ledger_s_key_lies_where_the_file_says_and_never_with_the_ledger(tmp_path):
+    assert not read_site_file(write(tmp_path, GOOD)).ledger_key.is_relative_to(tmp_path / "state")
+    elsewhere = read_site_file(write(tmp_path, GOOD + "ledger_key: keys/north.key\n"))
+    assert elsewhere.ledger_key == tmp_path / "keys" / "north.key"
+    for inside in ("state/north.key", "cache/../state/keys/north.key"):
+        with pytest.raises(ConfigError, match="lies in state_dir"):
+            read_site_file(write(tmp_path, GOOD + f"ledger_key: {inside}\n"))
