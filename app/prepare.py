@@ -29,10 +29,12 @@ class Prepared:
 
     patients: int
     crops: int
+    positives: int
+    """Of the crops."""
     tested: int
     """Crops that are scored in the end."""
     positive: int
-    """Of those."""
+    """Of those that are tested."""
 
     @property
     def has_auc(self) -> bool:
@@ -76,4 +78,4 @@ def _prepare(config: Config, name: str, progress: Progress) -> Prepared:
         raise EmptySource(f"hospital {name} has no labelled crop; check its folder and its labels")
     tests = [divide(crops, config["split"], fold=fold, seed=config["seed"]).test for fold in folds]
     tested = np.concatenate([test.labels for test in tests])
-    return Prepared(len(set(crops.patients)), len(crops), len(tested), int(tested.sum()))
+    return Prepared(len(set(crops.patients)), len(crops), int(crops.labels.sum()), len(tested), int(tested.sum()))

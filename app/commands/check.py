@@ -120,7 +120,10 @@ def _table(checked: "Checked") -> "Table":
 
 def _rows(checked: "Checked") -> list[tuple[str, str]]:
     summary = checked.summary
+    sound = sum(stack.error is None for stack in checked.stacks)
+    stacks = f"{len(checked.stacks)}, {sound} of them usable by their headers"
     rows = [
+        *([("stacks of slices", stacks)] if checked.stacks else []),
         ("scans", f"{summary.scans} of {summary.patients} patients, {summary.labelled_scans} labelled"),
         ("labels", f"{summary.labels['positive']} positive, {summary.labels['negative']} negative"),
         ("scanners", ", ".join(f"{name} {count}" for name, count in summary.scanners.items()) or "–"),

@@ -124,9 +124,10 @@ def start(job: Job, *, engine: str, superlink: str | None, screen: Console) -> d
         job.folder.summary.unlink(missing_ok=True)
     try:
         if job.config["deploy"]["roster"] == "plan":
+            from app.commands import shared_out
             from app.prepare import prepare
 
-            prepare(job.config, screen.prepared)
+            shared_out.tell(prepare(job.config, screen.prepared), job.config, job.folder, screen)
         run = in_process if engine == "inprocess" else over_flower(superlink)
         run(job, screen)
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 config.yaml  overrides.txt  fingerprint.json     what it was
 run.json                                         the name that hospitals know it by
+partition.json                                   in a simulation: how many patients and crops each hospital has
 comparison.json                                  what hospitals told of their data before round 1, and what was found
 rounds.jsonl                                     one line of facts a round
 checkpoint/[LEG/]state.safetensors               to go on from

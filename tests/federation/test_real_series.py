@@ -72,6 +72,9 @@ def test_a_real_series_trains_beside_phantoms_and_a_lost_rescale_stops_the_run(l
     summary = json.loads(capsys.readouterr().out)
     assert summary["status"] == "completed"
     assert {name: row["rounds"] for name, row in summary["hospitals"].items()} == {"A": 1, "B": 1, "C": 1}
+    shared = json.loads((tmp_path / "sound" / "partition.json").read_text())
+    assert {name: row["patients"] for name, row in shared.items()} == {"A": 1, "B": 8, "C": 8}
+    assert (shared["A"]["positives"], shared["A"]["crops"] > NEGATIVES) == (1, True)
     compared = json.loads((tmp_path / "sound" / "comparison.json").read_text())
     assert [remark for remark in compared["remarks"] if remark["stops"]] == []
     assert compared["hospitals"]["A"]["vendors"] == {"PHILIPS": 5}  # one, rounded up

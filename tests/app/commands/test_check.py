@@ -30,7 +30,13 @@ def test_a_sound_hospital_passes_with_its_numbers(capsys, hospital):
     code, out = run(capsys, hospital / "site.yaml")
     assert code == 0
     assert "nothing is refused" in out
-    for row in ("3 of 3 patients, 3 labelled", "SIEMENS 3", "soft tissue", "place of the spine behind the lungs"):
+    for row in (
+        "3, 3 of them usable",
+        "3 of 3 patients, 3 labelled",
+        "SIEMENS 3",
+        "soft tissue",
+        "place of the spine behind the lungs",
+    ):
         assert row in out
     lines = out.splitlines()
     found = [line for line in lines if line.startswith(("REFUSED", "WARNING", "NOTE"))]
