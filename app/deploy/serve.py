@@ -94,8 +94,9 @@ def _alone(coordinator: Coordinator) -> Iterator[None]:
 def _running(coordinator: Coordinator) -> Iterator[Started]:
     end(list(marked({MARK: str(coordinator.folder)})), STOP_SECONDS)
     proxy_command = nginx.command(coordinator.state_dir / "nginx.conf")
-    _fresh_state(coordinator)
+    _check_ports(coordinator)
     _check_certificates(coordinator)
+    _fresh_state(coordinator)
     nginx.write_configuration(coordinator)
     coordinator.record("coordinator-started", address=coordinator.address)
     superlink = _start("superlink", _superlink_command(coordinator), coordinator)
@@ -213,6 +214,15 @@ def _fresh_state(coordinator: Coordinator) -> None:
     (coordinator.state_dir / "empty").mkdir(parents=True, mode=0o700)
     coordinator.state_dir.chmod(0o700)
     write_flower_configuration(coordinator)
+
+
+def _check_ports(coordinator: Coordinator) -> None:
+    for port in (coordinator.superlink_port, coordinator.listen):
+        if answers(port):
+            raise DeployError(
+                f"port {port} is in use on this machine; stop what listens there, or change it in "
+                f"{coordinator.folder / 'coordinator.yaml'}"
+            )
 
 
 def _check_certificates(coordinator: Coordinator) -> None:

@@ -2,6 +2,8 @@
 
 import fcntl
 import json
+import shutil
+import socket
 
 import pytest
 
@@ -84,3 +86,10 @@ def test_a_coordinator_that_runs_already_is_not_started_twice(coordinator):
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(DeployError, match="runs already"):
             serve(coordinator, lambda _: None)
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (apt-get install nginx)")
+def test_a_port_in_use_is_said_before_anything_starts(coordinator):
+    with socket.create_server(("127.0.0.1", coordinator.listen)), pytest.raises(DeployError, match="is in use"):
+        serve(coordinator, lambda _: None)
+    assert not coordinator.state_dir.exists()
