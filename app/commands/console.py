@@ -70,6 +70,7 @@ class Console:
             if line["validation_auc"] is None
             else f"validation AUC of the model before: {line['validation_auc']:.3f}",
             "seconds": f"{line['seconds']:.1f} s",
+            "bytes": f"{_megabytes(line, 'bytes_up')} MB up, {_megabytes(line, 'bytes_down')} down",
         }
         self.note("  ".join(text for text in plain.values() if text))
         for refusal in line["refused"]:
@@ -152,6 +153,11 @@ def _privacy(summary: Mapping[str, Any]) -> list[str]:
                 f"are spent, {left:.2f} left"
             )
     return said
+
+
+def _megabytes(line: Mapping[str, Any], way: str) -> str:
+    """Of all hospitals of a round."""
+    return f"{sum(line.get(way, {}).values()) / 1e6:.1f}"
 
 
 def _hint(code: str) -> str:

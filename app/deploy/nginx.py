@@ -33,8 +33,8 @@ BODY_MIB = 8
 """Flower's chunks are 5 MiB."""
 
 REQUESTS_A_SECOND, BURST = 200, 2000
-"""For one address. A model of 33 M parameters is a few hundred objects; what comes faster is slowed, then answered
-503, which a SuperNode tries again."""
+"""For one address. A message is an object a tensor, each a request, so a hospital sends a hundred at once; more than a
+burst is answered 503, which a SuperNode tries again."""
 
 CONNECTIONS = 64
 """At once from one address."""
@@ -78,7 +78,7 @@ http {{
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_session_cache shared:sessions:10m;
 {mtls}
-        limit_req zone=requests burst={burst};
+        limit_req zone=requests burst={burst} nodelay;
         limit_conn connections {connections};
 
         proxy_pass_request_headers on;

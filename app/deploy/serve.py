@@ -44,6 +44,9 @@ OWN_QUESTIONS = ("ControlServicer.List", "/v1/control/list-")
 STOP_SECONDS = 5.0
 LOG_BYTES, LOGS_KEPT = 10_000_000, 5
 
+AT_ONCE = {"FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PUSHES": "8", "FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PULLS": "8"}
+"""A message is an object a tensor, each a request; Flower sends two at a time, which a long way makes slow."""
+
 Say = Callable[[str], None]
 
 
@@ -263,6 +266,7 @@ def environment(coordinator: Coordinator) -> dict[str, str]:
         "FLWR_TELEMETRY_ENABLED": "0",
         # A task waits for the next look; a second of looking each time would be a second a round.
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
+        **AT_ONCE,
         MARK: str(coordinator.folder),
         NODES: str(coordinator.nodes),
     }
