@@ -21,7 +21,20 @@ from rich.table import Table
 
 from tests.benchmarks.row import Row, as_row
 
-TOPICS = ("aggregation", "samples", "private_step", "in_process", "runtime", "whole_run", "training_on_gpu")
+TOPICS = (
+    "aggregation",
+    "rules",
+    "checkpoint",
+    "engine",
+    "samples",
+    "ct_reading",
+    "private_step",
+    "in_process",
+    "runtime",
+    "whole_run",
+    "training_on_gpu",
+    "deployment",
+)
 """Modules of this package, quick ones first."""
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -37,15 +37,15 @@ SIZES = (1.0, 1.2, 1.5, 1.9)
 def rows(full: bool) -> Iterator[Row]:
     """Time against two references, and memory."""
     model, updates = full_model(), _updates(HOSPITALS if full else PAYLOADS)
-    replies = _replies(model, updates)
+    replies = replies_of(model, updates, HOSPITALS)
     contenders: dict[str, Callable[[], object]] = {
-        "ours": lambda: _ours(model, replies),
-        "read and add": lambda: _read_and_add(updates),
+        "ours": lambda: ours(model, replies),
+        "read and add": lambda: read_and_add(updates, HOSPITALS),
         "Flower": lambda: _flower(updates),
     }
     took = interleaved(contenders, repeats=15 if full else 7)
     note = (
-        f"{HOSPITALS} replies ({len(updates)} distinct) of {_parameters(model) / 1e6:.1f} M float32, resnet18 at full "
+        f"{HOSPITALS} replies ({len(updates)} distinct) of {parameters(model) / 1e6:.1f} M float32, resnet18 at full "
         f"width; medians of {len(took['ours'].times)}, ours {took['ours'].spread}"
     )
     for reference, target in (("read and add", at_most(1.5)), ("Flower", at_most(1.0))):
@@ -67,9 +67,9 @@ WHAT = {
 
 
 def _memory_rows(counts: Sequence[int]) -> Iterator[Row]:
-    few = _extra_memory(5)
+    few = extra_memory(5)
     for count in counts:
-        extra = _extra_memory(count)
+        extra = extra_memory(count)
         yield compared(
             f"aggregation, extra memory with {count} hospitals",
             ours=extra["extra_mb"],
@@ -81,8 +81,9 @@ def _memory_rows(counts: Sequence[int]) -> Iterator[Row]:
         )
 
 
-def _extra_memory(hospitals: int) -> dict[str, float]:
-    command = [sys.executable, "-m", memory_of_a_round.__name__, str(hospitals)]
+def extra_memory(hospitals: int, aggregate: str = "mean", model: str = "resnet18") -> dict[str, float]:
+    """What a round needs beside its model, as `memory_of_a_round` prints it."""
+    command = [sys.executable, "-m", memory_of_a_round.__name__, str(hospitals), aggregate, model]
     # Freed arrays go back to the system at once, so that resident memory is what is really held.
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
@@ -92,8 +93,9 @@ def _extra_memory(hospitals: int) -> dict[str, float]:
 # --- contenders ---
 
 
-def _ours(model: Tensors, replies: Sequence[Answer]) -> Tensors:
-    round = open_round(model, len(replies))
+def ours(model: Tensors, replies: Sequence[Answer], aggregate: str = "mean") -> Tensors:
+    """The model after a round with these replies."""
+    round = open_round(model, len(replies), aggregate)
     for answer in replies:
         round.take(answer)
     state, facts = round.close()
@@ -102,9 +104,10 @@ def _ours(model: Tensors, replies: Sequence[Answer]) -> Tensors:
     return state.model
 
 
-def _read_and_add(updates: Sequence[ArrayRecord]) -> dict[str, np.ndarray]:
+def read_and_add(updates: Sequence[ArrayRecord], hospitals: int) -> dict[str, np.ndarray]:
+    """What memory bandwidth alone allows."""
     total: dict[str, np.ndarray] = {}
-    for hospital in range(HOSPITALS):
+    for hospital in range(hospitals):
         for name, tensor in records.from_record(updates[hospital % len(updates)]).items():
             if name in total:
                 np.add(total[name], tensor, out=total[name])
@@ -125,17 +128,19 @@ def _flower(updates: Sequence[ArrayRecord]) -> ArrayRecord:
 
 
 @cache
-def strategy() -> Federated:
-    """FedAvg, as configured."""
-    made: Federated = build(compose()["strategy"])
+def strategy(aggregate: str = "mean") -> Federated:
+    """FedAvg as configured, but for the rule that combines."""
+    made: Federated = build(compose([f"strategy/aggregate={aggregate}"])["strategy"])
     return made
 
 
-def open_round(model: Tensors, hospitals: int) -> Round:
+def open_round(model: Tensors, hospitals: int, aggregate: str = "mean") -> Round:
     """Round 1 over `hospitals` hospitals."""
     roster = {_name(number): number + 1 for number in range(hospitals)}
     plan = Plan(run="bench", leg="", round=0, rounds=1, hospital="", seed=0, fold=-1)
-    return Round(strategy(), Course(plan, lambda grid: roster, ServerState(0, model)), ServerState(0, model), roster)
+    return Round(
+        strategy(aggregate), Course(plan, lambda grid: roster, ServerState(0, model)), ServerState(0, model), roster
+    )
 
 
 def reply_to(request: Message, update: ArrayRecord, number: int) -> Answer:
@@ -165,9 +170,9 @@ def update_record(model: Tensors, number: int) -> ArrayRecord:
     return records.to_record(noise)
 
 
-def full_model() -> Tensors:
-    """ResNet18 at full width: 33 million parameters."""
-    return get_tensors(build(compose(["model=resnet18"])["model"]))
+def full_model(name: str = "resnet18") -> Tensors:
+    """At full width: ResNet18 has 33 million parameters, ResNet10 14."""
+    return get_tensors(build(compose([f"model={name}", "model.widths=[64,128,256,512]"])["model"]))
 
 
 def _updates(count: int) -> list[ArrayRecord]:
@@ -175,10 +180,11 @@ def _updates(count: int) -> list[ArrayRecord]:
     return [update_record(model, number) for number in range(count)]
 
 
-def _replies(model: Tensors, updates: Sequence[ArrayRecord]) -> list[Answer]:
+def replies_of(model: Tensors, updates: Sequence[ArrayRecord], hospitals: int) -> list[Answer]:
+    """What that many hospitals answer, each with one of the updates."""
     return [
         reply_to(request, updates[number % len(updates)], number)
-        for number, request in enumerate(requests(model, HOSPITALS))
+        for number, request in enumerate(requests(model, hospitals))
     ]
 
 
@@ -186,5 +192,6 @@ def _name(number: int) -> str:
     return f"hospital-{number:03d}"
 
 
-def _parameters(model: Tensors) -> int:
+def parameters(model: Tensors) -> int:
+    """How many."""
     return sum(tensor.size for tensor in model.values())

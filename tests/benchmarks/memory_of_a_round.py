@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.memory_of_a_round HOSPITALS`: one round at the server, and what it needed beside it.
+"""`python -m tests.benchmarks.memory_of_a_round HOSPITALS AGGREGATE MODEL`: a round at the server, and what it needed.
 
 Prints {"extra_mb", "model_mb"}. Linux only: the kernel keeps the high-water mark, and lets a process reset its own.
 """
@@ -13,12 +13,12 @@ RESET_PEAK = "5"
 """See proc(5), clear_refs."""
 
 
-def main(hospitals: int) -> None:
+def main(hospitals: int, aggregate: str, named: str) -> None:
     """Replies come one at a time and are dropped, as on the real way."""
-    model = aggregation.full_model()
+    model = aggregation.full_model(named)
     size = sum(tensor.nbytes for tensor in model.values()) / 1e6
     asked = aggregation.requests(model, hospitals)
-    round, before, extra = aggregation.open_round(model, hospitals), resident_mb("VmRSS"), 0.0
+    round, before, extra = aggregation.open_round(model, hospitals, aggregate), resident_mb("VmRSS"), 0.0
     for number, request in enumerate(asked):
         answer = aggregation.reply_to(request, aggregation.update_record(model, number), number)
         reset_peak()
@@ -44,4 +44,4 @@ def reset_peak() -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:])
