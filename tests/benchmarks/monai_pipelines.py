@@ -107,12 +107,17 @@ def _fixed(preprocess: Preprocess) -> list[Transform]:
     ]
 
 
-def _load() -> Transform:
-    """`LoadImaged` tries every reader it knows, and would say each time that nvImageCodec is not installed."""
+def reader() -> PydicomReader:
+    """MONAI's own; it would say each time that nvImageCodec is not installed."""
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    return PydicomReader()
+
+
+def _load() -> Transform:
+    """`LoadImaged` tries every reader it knows."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
-        return LoadImaged(keys="image", reader=PydicomReader())
+        return LoadImaged(keys="image", reader=reader())
 
 
 def _random() -> list[Transform]:
