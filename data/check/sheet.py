@@ -82,7 +82,9 @@ def contact_sheet(source: Source, preprocess: Preprocess, *, scans: int = 4, cro
         _cut(cut, volume, scan, preprocess, most=crops)
         if source.resident and min(map(len, cut)) >= crops:
             break
-    return column([*parts, *_strip("positives (green)", cut[1]), *_strip("negatives (red)", cut[0])] or [line("no scan")])
+    return column(
+        [*parts, *_strip("positives (green)", cut[1]), *_strip("negatives (red)", cut[0])] or [line("no scan")]
+    )
 
 
 def _chosen(every: Sequence[Listed], most: int) -> list[Listed]:
