@@ -26,7 +26,8 @@ from app.cli import main as fedvox
 from app.deploy.certificates import Pair, make_authority, make_server
 from app.deploy.keys import make_key
 from app.processes import end, free_port, tree
-from tests.benchmarks import cubes, deployed_server, plain
+from tests.benchmarks import cubes, plain
+from tests.benchmarks.plain import noting_server
 from tests.benchmarks.row import Row, Target, at_most, compared, skipped
 
 HOSPITALS = ("north", "south", "west")
@@ -202,9 +203,9 @@ class Plain(Contender):
 
     def _app(self) -> Path:
         app, package = self.folder / "plain-flower", Path(plain.__file__).parent
-        shutil.copytree(package, app / "plain", ignore=shutil.ignore_patterns("__pycache__", "loop.py"))
+        shutil.copytree(package, app / "plain", ignore=shutil.ignore_patterns("__pycache__", "loop.py", "noting_server.py"))
         shutil.move(app / "plain" / "flower_app.toml", app / "pyproject.toml")
-        shutil.copy(deployed_server.__file__, app / "plain" / "server_app.py")
+        shutil.copy(noting_server.__file__, app / "plain" / "server_app.py")
         task = app / "plain" / "task.py"
         theirs, wanted = "depth=10, widths=(16, 32, 64, 128)", f"depth={self.size.depth}, widths={self.size.widths}"
         if theirs not in task.read_text():

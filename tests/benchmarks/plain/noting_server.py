@@ -7,7 +7,7 @@ from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from . import task  # type: ignore[attr-defined]  # in the bundle, beside `plain`'s own files
+from . import task
 
 app = ServerApp()
 
