@@ -203,7 +203,9 @@ class Plain(Contender):
 
     def _app(self) -> Path:
         app, package = self.folder / "plain-flower", Path(plain.__file__).parent
-        shutil.copytree(package, app / "plain", ignore=shutil.ignore_patterns("__pycache__", "loop.py", "noting_server.py"))
+        shutil.copytree(
+            package, app / "plain", ignore=shutil.ignore_patterns("__pycache__", "loop.py", "noting_server.py")
+        )
         shutil.move(app / "plain" / "flower_app.toml", app / "pyproject.toml")
         shutil.copy(noting_server.__file__, app / "plain" / "server_app.py")
         task = app / "plain" / "task.py"
