@@ -36,8 +36,8 @@ NODULE_XYZ_MM = (-57.439, 131.233, -520.359)
 PREPROCESS = Preprocess(spacing_mm=1.0, size=32, window_hu=(-1000.0, 400.0))
 
 PLACES, BATCH, WORKERS = 960, 32, 4
-SLICES, SERIES, SIDE = 10_000, 40, 32
-"""Of the header scan: slices are small, their headers are the real ones."""
+SERIES, SIDE = 37, 32
+"""Of the header scan: 275 slices each, small ones with the real headers."""
 SCAN_S = 20.0
 """What a look at so many headers may take."""
 
@@ -220,7 +220,7 @@ def _headers(folder: Path, files: Sequence[Path]) -> Row:
 
 def _many(folder: Path, files: Sequence[Path]) -> int:
     """Copies of the series under other UIDs, with their own headers and few pixels."""
-    slices = [_small(file) for file in files[: SLICES // SERIES]]
+    slices = [_small(file) for file in files]
     uid = str(pydicom.dcmread(files[0], stop_before_pixels=True).SeriesInstanceUID)
     for number in range(SERIES):
         place, other = folder / f"{number:02d}", f"{uid[:-4]}{number:04d}"
