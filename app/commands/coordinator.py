@@ -80,9 +80,11 @@ def _add_enrol(actions: Any) -> None:
 
 def _enrol(args: argparse.Namespace) -> int:
     from app.deploy.coordinator import open_coordinator
-    from app.deploy.enrolment import enrol
+    from app.deploy.enrolment import Enrolled, enrol, read_key
 
     kit = enrol(open_coordinator(args.dir), args.hospital, args.key, request=args.request)
+    spoken = Enrolled(args.hospital, read_key(args.key)).spoken
+    print(f"key {spoken}: compare it on the telephone with what ssh-keygen -lf keys/node.pub says at the hospital")
     print(f"{args.hospital} is enrolled; send it the folder {kit} (nothing in it is secret)")
     print("there: fedvox site init DIR --kit KIT, then fedvox site start DIR")
     return 0

@@ -4,6 +4,8 @@ The files in DIR/hospitals are what counts: a running coordinator registers what
 and ends what disappears, and one that starts registers all of it.
 """
 
+import base64
+import hashlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import yaml
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.deploy import certificates
@@ -40,11 +42,21 @@ class Enrolled:
         return self.key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
     @property
+    def line(self) -> str:
+        """The key as OpenSSH writes it."""
+        made = self.key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        return made.decode()
+
+    @property
     def fingerprint(self) -> str:
-        """16 hex digits of the key's SHA-256, to read out on the telephone."""
-        digest = hashes.Hash(hashes.SHA256())
-        digest.update(self.spki)
-        return digest.finalize().hex()[:16]
+        """16 hex digits of the key's SHA-256, for logs and file names."""
+        return hashlib.sha256(self.spki).hexdigest()[:16]
+
+    @property
+    def spoken(self) -> str:
+        """What `ssh-keygen -lf node.pub` says at the hospital, to compare on the telephone."""
+        digest = hashlib.sha256(base64.b64decode(self.line.split()[1])).digest()
+        return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
 def enrol(coordinator: Coordinator, hospital: str, key: Path, *, request: Path | None = None) -> Path:
@@ -65,9 +77,8 @@ def enrol(coordinator: Coordinator, hospital: str, key: Path, *, request: Path |
     new = Enrolled(_checked(hospital), read_key(key))
     _check_unknown(coordinator, new)
     kit = write_kit(coordinator, hospital, request.read_bytes() if request else None)
-    line = new.key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
     coordinator.record("hospital-enrolled", hospital=hospital, key=new.fingerprint)
-    write_text(coordinator.hospitals / f"{hospital}.pub", f"{line} {hospital}\n")
+    write_text(coordinator.hospitals / f"{hospital}.pub", f"{new.line} {hospital}\n")
     return kit
 
 

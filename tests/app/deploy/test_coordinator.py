@@ -11,7 +11,7 @@ from flwr.supernode import fleet_http_client
 
 from app.deploy import audit_log, nginx
 from app.deploy.coordinator import make_coordinator, open_coordinator
-from app.deploy.enrolment import enrol, enrolled, revoke
+from app.deploy.enrolment import Enrolled, enrol, enrolled, read_key, revoke
 from app.deploy.errors import DeployError
 from app.deploy.keys import make_key
 
@@ -67,6 +67,14 @@ def test_a_kit_holds_what_a_hospital_needs_and_no_secret(coordinator, key):
     assert yaml.safe_load((kit / "kit.yaml").read_text()) == told
     assert (kit / "ca.crt").read_bytes() == coordinator.authority.certificate.read_bytes()
     assert all(b"PRIVATE" not in path.read_bytes() for path in kit.iterdir())
+
+
+def test_a_key_s_spoken_fingerprint_is_openssh_s(key):
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("needs ssh-keygen")
+    path = key("north")
+    said = subprocess.run(["ssh-keygen", "-lf", path], capture_output=True, text=True, check=True).stdout
+    assert said.split()[1] == Enrolled("north", read_key(path)).spoken
 
 
 def test_a_key_belongs_to_one_hospital(coordinator, key):
