@@ -4,9 +4,10 @@ Runs of several experiments make a table each: what was trained on other data is
 
 Columns: AUC over the test patients of all hospitals; AUC at the hospital where it is lowest; rounds until the pooled
 validation AUC reached `SHARE` of what central training reaches on the test; bytes sent and received by all hospitals.
-A figure that a run does not have is left out of its mean, and how many runs it rests on is said. The remark says where
-hospitals would do as well alone. It looks at AUCs within hospitals: models of different hospitals, pooled, also score
-by knowing where a patient comes from, the more so the more labels differ between hospitals.
+A figure that a run does not have is left out of its mean, and how many runs it rests on is said.
+
+The remark says where no gain over training alone is proven, or a loss is. It looks at AUCs within hospitals: models of
+different hospitals, pooled, also score by knowing where a patient comes from, the more so the more labels differ.
 """
 
 import json
@@ -193,7 +194,7 @@ def _remark(group: Sequence[Finished], alone: Mapping[int, float]) -> str:
     mean, error = statistics.mean(gains), statistics.stdev(gains) / math.sqrt(len(gains))
     if mean + DOUBT * error < 0:
         return "alone is better"
-    return "" if mean > DOUBT * error else "alone is as good"
+    return "" if mean > DOUBT * error else "no proven gain"
 
 
 def _rank(name: str) -> int:
