@@ -114,9 +114,12 @@ def write_ranking(folder: Path, trials: Sequence[Trial]) -> None:
 
 def _trials(grid: "Sequence[Point]", folder: Path, screen: Any) -> list[Trial]:
     """Every trial, in the grid's order; none after one that no hospital had budget for."""
+    from app.site import place
+
     done: list[Trial] = []
     for number, point in enumerate(grid, 1):
         done.append(_trial(point, folder, number, len(grid), screen))
+        place.forget()  # what no other trial asks for would stay in memory
         if done[-1].status == OVER_BUDGET:
             screen.note(f"stopped: no hospital has budget left for trial {number}; {len(grid) - number} were not begun")
             break
@@ -170,11 +173,13 @@ def _failure(path: Path) -> str:
 
 
 def _default_folder(grids: Sequence[Sequence[str]]) -> Path:
+    """The same for the same grid, from the same place (paths may be relative), by the same code."""
     import hashlib
 
+    from app.fingerprint import code_hash
     from app.home import home
 
-    told = "\0\0".join("\0".join(given) for given in grids)
+    told = "\0\0".join([str(Path.cwd()), code_hash(), *("\0".join(given) for given in grids)])
     return home() / "sweeps" / hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
