@@ -1,0 +1,146 @@
+import http.server
+import ssl
+import threading
+
+import httpx
+import pytest
+from flwr.proto.run_pb2 import GetRunRequest
+
+from app.deploy import reach
+from app.deploy.certificates import Pair, make_authority, make_client, make_server
+from app.deploy.founding import Founding
+from app.deploy.hospital import join, make_hospital
+from app.deploy.keys import make_request
+from app.deploy.node import Trusted
+from app.deploy.voices import heard
+from app.processes import free_port
+from data.check.finding import Level
+
+
+@pytest.mark.parametrize(
+    "ahead, level",
+    [(0.0, Level.NOTE), (2.4, Level.NOTE), (4.0, Level.WARNING), (5.1, Level.REFUSED), (-300.0, Level.NOTE),
+     (-306.0, Level.REFUSED)],
+)  # fmt: skip
+def test_a_clock_is_refused_where_flower_would_refuse_it(ahead, level):
+    assert reach.clock(ahead).level is level
+
+
+@pytest.mark.parametrize(
+    "line, word",
+    [
+        ("INFO : SuperNode ID: 123", "connected to the coordinator (node 123)"),
+        ("[code: 2004] Failed to activate SuperNode.", "60 s"),
+        (
+            "ssl.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get (_ssl.c:1006)",
+            "kit",
+        ),
+        ("WARNING: Connection attempt failed, retrying in 1.21 seconds", "cannot be reached"),
+    ],
+)
+def test_what_flower_says_is_told_in_words_for_the_hospital(line, word):
+    assert word in heard(line)
+
+
+def test_most_of_what_flower_says_is_not_for_the_console():
+    assert heard("INFO : Receiving: train message (ID: bb16)") == ""
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(404)
+
+    def log_message(self, *_):
+        pass
+
+
+class Coordinator:
+    """A TLS server on loopback that answers 404 with a date, as the real proxy does."""
+
+    def __init__(self, folder, *, days=90.0, mtls=False):
+        folder.mkdir()
+        self.authority, pair = Pair(folder / "ca.crt", folder / "ca.key"), Pair(folder / "s.crt", folder / "s.key")
+        make_authority(self.authority, "test")
+        make_server(self.authority, pair, ["localhost"], days=days)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self.authority.certificate))
+        context.load_cert_chain(pair.certificate, pair.key)
+        context.verify_mode = ssl.CERT_REQUIRED if mtls else ssl.CERT_NONE
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self.server.handle_error = lambda *_: None
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f"localhost:{self.server.server_address[1]}"
+
+    def kit(self, folder, *, mtls=False):
+        folder.mkdir()
+        (folder / "ca.crt").write_bytes(self.authority.certificate.read_bytes())
+        (folder / "kit.yaml").write_text(f"hospital: north\naddress: {self.address}\nmtls: {str(mtls).lower()}\n")
+        return folder
+
+
+@pytest.fixture
+def hospital(tmp_path):
+    return make_hospital(tmp_path / "north", Founding("north", tmp_path).settings())
+
+
+@pytest.fixture
+def started(tmp_path):
+    made = []
+
+    def start(name="coordinator", **settings):
+        made.append(Coordinator(tmp_path / name, **settings))
+        return made[-1]
+
+    yield start
+    for coordinator in made:
+        coordinator.server.shutdown()
+        coordinator.server.server_close()
+
+
+def levels(hospital):
+    return {finding.code: finding.level for finding in reach.findings(hospital, hospital.kit())}
+
+
+def test_a_coordinator_that_is_there_shows_certificate_and_clock(hospital, started, tmp_path):
+    join(hospital, started().kit(tmp_path / "kit"))
+    assert levels(hospital) == dict.fromkeys(("reachable", "certificate", "clock"), Level.NOTE)
+
+
+def test_a_certificate_is_spoken_of_before_it_ends(hospital, started, tmp_path):
+    join(hospital, started(days=20.0).kit(tmp_path / "kit"))
+    assert levels(hospital)["certificate"] is Level.WARNING
+
+
+@pytest.mark.parametrize("fault", ["ended", "other authority"])
+def test_a_certificate_that_has_ended_or_is_anothers_is_refused(hospital, started, tmp_path, fault):
+    kit = started(days=-0.01 if fault == "ended" else 90.0).kit(tmp_path / "kit")
+    if fault == "other authority":
+        make_authority(Pair(kit / "ca.crt", tmp_path / "other.key"), "other")
+    join(hospital, kit)
+    assert levels(hospital) == {"certificate": Level.REFUSED}
+
+
+def test_a_coordinator_that_is_not_there_is_unreachable(hospital, started, tmp_path):
+    kit = started().kit(tmp_path / "kit")
+    (kit / "kit.yaml").write_text(f"hospital: north\naddress: localhost:{free_port()}\n")
+    join(hospital, kit)
+    assert levels(hospital) == {"unreachable": Level.REFUSED}
+
+
+def test_flowers_client_shows_the_certificate_for_which_it_has_no_flag(hospital, started, tmp_path):
+    coordinator = started(mtls=True)
+    keys = hospital.folder / "keys"
+    make_request(keys / "client.key", keys / "client.csr", "north")
+    kit = coordinator.kit(tmp_path / "kit", mtls=True)
+    (kit / "client.crt").write_bytes(make_client(coordinator.authority, (keys / "client.csr").read_bytes(), "north"))
+    join(hospital, kit)
+    assert levels(hospital)["reachable"] is Level.NOTE
+
+    made = Trusted(reach.tls(hospital, hospital.kit())).from_server_address(coordinator.address, False, b"", [])
+    with made as client, pytest.raises(httpx.HTTPStatusError, match="501"):
+        client.GetRun(GetRunRequest(run_id=1))
+
+
+def test_without_its_client_certificate_nobody_gets_an_answer(hospital, started, tmp_path):
+    join(hospital, started(mtls=True).kit(tmp_path / "kit"))
+    assert levels(hospital) == {"unreachable": Level.REFUSED}
