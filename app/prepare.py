@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.config import Config
+from app.privacy.forecast import forecasts
 from app.rounds.legs import held_out_folds
 from app.site.directory import cohort, open_site
 from app.site.site import divide
@@ -68,6 +69,8 @@ def prepare(config: Config, progress: Progress = lambda *_: None) -> dict[str, P
             f"the hospitals test {tested} crops together, {positive} of them positive, so no AUC can be told; check "
             "the labels, or raise split.test"
         )
+    for sentence in forecasts(config):
+        log.warning("%s", sentence)
     return found
 
 
