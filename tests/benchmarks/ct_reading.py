@@ -124,7 +124,7 @@ def _by_monai() -> np.ndarray[Any, Any]:
     crop: MetaTensor = SpatialCrop(roi_center=np.rint(at).astype(int), roi_size=[PREPROCESS.size] * 3)(image)
     x_ZYX = crop.as_tensor()[0].permute(2, 1, 0).numpy()
     low, high = PREPROCESS.window_hu
-    return np.clip((x_ZYX - low) / (high - low), 0.0, 1.0)
+    return np.asarray(np.clip((x_ZYX - low) / (high - low), 0.0, 1.0))
 
 
 # --- crops from the cache ---
