@@ -8,6 +8,7 @@ It proves which code ran. It does not prove that the code is private: that is wh
 """
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from app.config import Config
 from app.deploy.approval import Approval, approval_of
 from app.deploy.bundle import digest, read_bundle
 from app.deploy.hospital import Hospital
-from app.deploy.policy_check import check_run
+from app.deploy.policy_check import check_plan, check_run
 from app.fingerprint import code_hash, config_hash
 from app.rounds.roster import HELLO
 from app.site.place import Opening
@@ -83,7 +84,9 @@ def respond(hospital: Hospital, app: Handler, message: Message, context: Context
     name, accepted = hospital.site().name, list[Config]()
 
     def judged(message: Message, context: Context) -> Message:
-        accepted.append(admit(hospital, context.run_config, bundle))
+        config = admit(hospital, context.run_config, bundle)
+        check_plan(records.read_plan(message))
+        accepted.append(config)
         context.node_config = {"site": str(hospital.site_file)}
         return app(message, context)
 
@@ -93,7 +96,7 @@ def respond(hospital: Hospital, app: Handler, message: Message, context: Context
     else:
         reply = _signed(shielded(judged)(message, context), name)
     asked = _asked(message, digest(bundle), config_hash(accepted[0]) if accepted else "")
-    opening = Opening.of(context, records.read_plan(message)) if accepted and asked.run else None
+    opening = Opening.of(context, records.read_plan(message)) if accepted else None
     return Answer(message, reply, asked, time.monotonic() - started, opening)
 
 
@@ -171,11 +174,17 @@ def _signed(reply: Message, hospital: str) -> Message:
 
 
 def _asked(message: Message, bundle: str, settings: str) -> Asked:
-    kind = message.metadata.message_type
-    if records.PLAN not in message.content.config_records:
-        return Asked(kind, "", "", 0, bundle, settings)
-    plan = records.read_plan(message)
-    return Asked(kind, plan.run, plan.leg, plan.round, bundle, settings)
+    """For the log, from a message that may hold anything."""
+    kind = shown(message.metadata.message_type)
+    plan = message.content.config_records.get(records.PLAN, ConfigRecord()) if message.has_content() else ConfigRecord()
+    number = plan.get("round")
+    round = number if isinstance(number, int) else 0
+    return Asked(kind, shown(plan.get("run", "")), shown(plan.get("leg", "")), round, bundle, settings)
+
+
+def shown(text: object) -> str:
+    """Another's text on one's own terminal and in one's own log: short, and nothing but plain signs."""
+    return re.sub(r"[^\w.=,+ -]", "?", str(text))[:80]
 
 
 def _spent(answer: Answer) -> dict[str, float]:

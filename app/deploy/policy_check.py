@@ -23,6 +23,7 @@ from app.privacy.policy import check_accepted
 from app.privacy.terms import terms_of
 from app.site.place import composed
 from app.site.shield import Declined
+from strategies.types import Plan
 
 CHANGEABLE = (
     "experiment", "strategy", "model", "training", "augment", "preprocess", "federation", "split", "schedule", "seed",
@@ -37,6 +38,9 @@ FORBIDDEN = ("$", "\\", "_target_", "_partial_", "_args_", "_recursive_", "_conv
 """Interpolations read this machine (Hydra takes `$\\{` for `${`); the rest would build what no file of ours names."""
 
 MOST_CHARACTERS = 20_000
+
+RUN = re.compile(r"(?!\.)[^/\\]{1,200}")
+"""Names of runs and legs, printable; the hospital's memory of them lies in folders of these names."""
 
 
 def check_run(policy: Mapping[str, Any], run_config: Mapping[str, Any], only: Sequence[str] = ()) -> Config:
@@ -63,6 +67,21 @@ def check_run(policy: Mapping[str, Any], run_config: Mapping[str, Any], only: Se
         raise Declined("configuration", str(error)) from error
     _check_hash(config, (*policy.get("configurations", ()), *only))
     return config
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise Declined (policy-plan) where what names a run could name another place, or numbers are none."""
+    values: dict[str, Any] = vars(plan)
+    for name in ("round", "rounds", "seed", "fold"):
+        if type(values[name]) is not int:
+            raise Declined("policy-plan", f"a plan whose {name} is no whole number: {values[name]!r:.400}")
+    for name in ("run", *(("leg",) if values["leg"] else ())):
+        if not _is_name(values[name]):
+            raise Declined("policy-plan", f"a plan whose {name} is no name: {values[name]!r:.400}")
+
+
+def _is_name(text: Any) -> bool:
+    return isinstance(text, str) and text.isprintable() and RUN.fullmatch(text) is not None
 
 
 def _read(line: str) -> list[str]:

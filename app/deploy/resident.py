@@ -52,6 +52,9 @@ POLL_SECONDS = 0.2
 PROTECTED = ("/flwr.proto.Runtime/AcquireTask",)
 """What the SuperNode wants signed with the shared secret."""
 
+LONGEST_SECONDS = 7 * 86400.0
+"""No message is worked at for longer, whatever it allows."""
+
 FAILED = 1
 
 
@@ -196,7 +199,7 @@ def _work_and_exit(work: Callable[[], Opening | None], writing: int) -> None:
 def _end_with(message: Message) -> None:
     """When nobody waits for the answer any more, the child ends: a dead run leaves no worker behind."""
     left = message.metadata.created_at + message.metadata.ttl - time.time()
-    signal.alarm(max(1, int(left) + 1))
+    signal.alarm(int(min(max(left, 0.0), LONGEST_SECONDS)) + 1)
 
 
 if __name__ == "__main__":

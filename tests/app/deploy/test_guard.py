@@ -3,6 +3,7 @@ import zipfile
 
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
 
 from app.deploy import audit_log, guard
 from app.deploy.approval import approve
@@ -22,6 +23,12 @@ def bundle():
     with zipfile.ZipFile(held, "w") as archive:
         archive.writestr("app/client_app.py", "raise SystemExit('the code of a bundle runs nowhere')")
     return held.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def task(monkeypatch):
+    for name in ("task_id", "run_id", "node_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
 
 
 @pytest.fixture
@@ -45,9 +52,9 @@ class App:
         return Message(RecordDict({"report": ConfigRecord({"hospital": "north", "loss": 0.5})}), reply_to=message)
 
 
-def respond(hospital, bundle, app, overrides="experiment=demo", kind="train"):
-    plan = Plan(run="r1", round=3, hospital="north", seed=0)
-    content = RecordDict({records.PLAN: ConfigRecord(dict(plan.record())), "model": ArrayRecord()})
+def respond(hospital, bundle, app, overrides="experiment=demo", kind="train", **plan):
+    made = Plan(run="r1", leg="", round=3, rounds=5, seed=0, hospital="north", fold=-1).record()
+    content = RecordDict({records.PLAN: ConfigRecord({**made, **plan}), "model": ArrayRecord()})
     message = Message(content, 7, kind, ttl=60.0)
     message.metadata.__dict__["_message_id"] = "1"
     config = {"overrides": overrides}
@@ -107,11 +114,47 @@ def test_settings_outside_of_the_policy_are_refused_before_the_app_sees_them(hos
     assert not app.contexts
 
 
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"run": "../../site"},
+        {"run": ".."},
+        {"leg": "a/../../b"},
+        {"run": ""},
+        {"run": "x\x1b[2J"},
+        {"round": 1.5},
+        {"seed": "1"},
+    ],
+)
+def test_a_plan_that_could_name_another_place_on_the_disk_is_refused(hospital, bundle, plan):
+    app = App()
+    answer = respond(hospital, bundle, app, **plan)
+    assert refusal(answer) == "policy-plan"
+    assert guard.line(answer).isprintable()
+    assert not app.contexts
+
+
+def test_a_run_may_be_called_as_a_folder_may(hospital, bundle):
+    assert not respond(hospital, bundle, App(), run="my run (2) ε=8-1a2b", leg="A-fold0").refused
+
+
+def test_a_message_without_a_plan_is_refused_with_a_code(hospital, bundle):
+    message = Message(RecordDict(), 7, "train", ttl=60.0)
+    message.metadata.__dict__["_message_id"] = "1"
+    config = {"overrides": "experiment=demo"}
+    context = Context(run_id=1, node_id=7, node_config={}, state=RecordDict(), run_config=config)
+    assert refusal(guard.respond(hospital, App(), message, context, bundle)) == "internal"
+
+
 def test_a_policy_that_was_changed_meanwhile_counts_from_the_next_message(hospital, bundle):
     assert not respond(hospital, bundle, App()).refused
     text = hospital.site_file.read_text()
     hospital.site_file.write_text(text.replace("accepted: {}", "accepted: {unit: [patient]}"))
     assert refusal(respond(hospital, bundle, App())) == "policy-unit"
+
+
+def test_tasks_of_flower_that_are_no_clients_are_declined(hospital, bundle):
+    assert refusal(respond(hospital, bundle, guard.other_task)) == "policy-task"
 
 
 @pytest.mark.parametrize("error", [ValueError(PRIVATE), OSError(2, PRIVATE), RuntimeError(PRIVATE), KeyError(PRIVATE)])
@@ -147,6 +190,12 @@ def test_the_audit_log_has_what_was_answered_and_what_was_refused(hospital, bund
     assert len(answered["settings"]) == 16
     assert (refused["event"], refused["code"], refused["settings"]) == ("refused", "policy-bundle", "")
     assert refused["bundle"] != answered["bundle"]
+
+
+def test_what_cannot_be_written_down_does_not_leave(hospital, bundle):
+    (hospital.folder / "audit.jsonl").unlink()
+    (hospital.folder / "audit.jsonl").mkdir()
+    assert refusal(guard.settled(hospital, respond(hospital, bundle, App()))) == "disk"
 
 
 def test_the_console_says_what_is_done_and_what_was_refused(hospital, bundle):
