@@ -37,16 +37,17 @@ def test_a_cut_wire_heals_and_the_hospital_is_in_the_rounds_again(two, tmp_path)
         two.start_site(name)
         coordinator.wait_for(f"{name} is online", ONLINE_SECONDS)
     run_dir = tmp_path / "run"
-    run = two.run(run_dir, *TINY, "quorum=1", "deadline_s=20", "rounds=5")
+    run = two.run(run_dir, *TINY, "quorum=1", "deadline_s=20", "rounds=14")
     wait_for_round(run_dir, 1)
     relay.cut()
     wait_for_round(run_dir, 2, 90)
     relay.heal()
-    assert run.ended(240) == 0, run.said()
+    assert run.ended(400) == 0, run.said()
     there = {line["round"]: sorted(line["reports"]) for line in rounds(run_dir)}
     assert there[1] == ["north", "south"]
-    assert any(names == ["south"] for names in there.values()), "no round went on without the hospital"
-    assert there[5] == ["north", "south"]
+    without = [round for round, names in there.items() if names == ["south"]]
+    assert without, "no round went on without the hospital"
+    assert any("north" in names for round, names in there.items() if round > without[0]), there
     relay.close()
 
 
