@@ -8,6 +8,8 @@ It presents the hospital's client certificate where the kit says mTLS: flwr 1.41
 takes any TLS context.
 """
 
+import logging
+import os
 import signal
 import ssl
 import sys
@@ -33,6 +35,10 @@ WAITING_S = 0.1
 
 UNDER_WAY_S = 120.0
 """So long after a message another one is expected."""
+
+
+LOST = 3
+"""Exit code where the connection was lost for good, so that whoever started it starts it again."""
 
 
 @dataclass
@@ -78,6 +84,9 @@ def main() -> None:
     if (kit := hospital.kit()).mtls:
         setattr(fleet_http_connection, "FleetHttpClient", Trusted(tls(hospital, kit)))  # noqa: B010
     flower_supernode()
+    # Its loop gave up, over an error of TLS for example; the thread of its API would keep the process there for ever.
+    logging.shutdown()
+    os._exit(LOST)
 
 
 if __name__ == "__main__":

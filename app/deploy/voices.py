@@ -19,6 +19,7 @@ MEANINGS: Sequence[tuple[re.Pattern[str], str]] = (
         "the coordinator ended the connection: it was started anew, this hospital was revoked, or this machine's clock "
         "is more than 5 s ahead or 5 min behind (fedvox site check DIR)",
     ),
+    (re.compile(r"SSL/TLS handshake error detected"), "the connection broke off while it was being secured"),
     (re.compile(r"Connection attempt failed, retrying"), "the coordinator cannot be reached; trying again"),
     (re.compile(r"Connection successful after ([\d.]+) seconds"), r"the coordinator is there again after \1 s"),
 )

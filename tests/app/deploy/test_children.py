@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from app.deploy import children, resident
-from app.deploy.node import ASKING_S, QUICK_ASKING_S, WAITING_S, Pauses
+from app.deploy.node import ASKING_S, LOST, QUICK_ASKING_S, WAITING_S, Pauses
 from app.deploy.resident import hold, in_child
 from app.site.place import Opening
 
@@ -103,3 +103,18 @@ def test_the_supernode_asks_quickly_while_a_run_is_under_way_and_at_its_own_pace
     pauses.sleep(0.5)
     pauses.sleep(ASKING_S)
     assert slept == [ASKING_S, WAITING_S, QUICK_ASKING_S]
+
+
+def test_a_supernode_that_gave_up_ends_although_a_thread_of_its_would_stay(tmp_path):
+    # As flwr does after an error of TLS: the function returns, a thread that is no daemon goes on.
+    kit = tmp_path / "kit"
+    kit.mkdir()
+    (kit / "kit.yaml").write_text("hospital: north\naddress: localhost:1\n")
+    giving_up = (
+        "import sys, threading, flwr.supernode.cli; from app.deploy import node;"
+        "sys.modules['flwr.supernode.cli.flower_supernode'].flower_supernode = lambda: threading.Thread(target=threading.Event().wait).start();"
+        f"sys.argv = ['node', {str(tmp_path)!r}]; node.main()"
+    )
+    process = children.start([sys.executable, "-c", giving_up], env={**os.environ}, cwd=os.getcwd())  # noqa: PTH109
+    with process.stdout, process.stderr:
+        assert process.wait(timeout=60) == LOST, process.stderr.read()
