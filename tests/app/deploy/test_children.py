@@ -112,7 +112,8 @@ def test_a_supernode_that_gave_up_ends_although_a_thread_of_its_would_stay(tmp_p
     (kit / "kit.yaml").write_text("hospital: north\naddress: localhost:1\n")
     giving_up = (
         "import sys, threading, flwr.supernode.cli; from app.deploy import node;"
-        "sys.modules['flwr.supernode.cli.flower_supernode'].flower_supernode = lambda: threading.Thread(target=threading.Event().wait).start();"
+        "staying = threading.Thread(target=threading.Event().wait);"
+        "sys.modules['flwr.supernode.cli.flower_supernode'].flower_supernode = staying.start;"
         f"sys.argv = ['node', {str(tmp_path)!r}]; node.main()"
     )
     process = children.start([sys.executable, "-c", giving_up], env={**os.environ}, cwd=os.getcwd())  # noqa: PTH109
