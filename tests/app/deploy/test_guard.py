@@ -27,7 +27,7 @@ def bundle():
 
 @pytest.fixture(autouse=True)
 def task(monkeypatch):
-    for name in ("_task_id", "_run_id", "_node_id"):
+    for name in ("task_id", "run_id", "node_id"):
         monkeypatch.setattr(TaskIdentity, f"_{name}", 1)
 
 
