@@ -21,7 +21,7 @@ from tests.federation.conftest import SMALL
 
 CONTRACT = {
     "schema", "status", "stopped", "engine", "seed", "rounds", "seconds", "threshold", "pooled", "hospitals",
-    "fingerprint",
+    "fingerprint", "validation",
 }  # fmt: skip
 ROW = {
     "patients", "test_patients", "train_samples", "auc", "auc_low", "auc_high", "privacy", "bytes_up", "bytes_down",
