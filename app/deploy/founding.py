@@ -67,7 +67,8 @@ def taken_over(path: Path) -> dict[str, Any]:
         "device": file.device,
         "policy": dict(file.policy),
     }
-    return settings | ({} if file.data_age_months is None else {"data_age_months": file.data_age_months})
+    maybe = {"data_age_months": file.data_age_months, "cache_gb": file.cache_gb}
+    return settings | {key: value for key, value in maybe.items() if value is not None}
 
 
 def _absolute(path: Path) -> str:
