@@ -286,7 +286,14 @@ def used(cache, cohort, *uids):
 
 
 def held(cache):
-    return sum(path.stat().st_size for path in Path(cache.path).rglob("*.scan"))
+    return sum(_size(path) for path in Path(cache.path).rglob("*.scan"))
+
+
+def _size(path):
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # another process removed it since it was listed
+        return 0
 
 
 def test_what_was_not_used_for_longest_gives_way(tmp_path, cohort):
