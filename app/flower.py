@@ -65,7 +65,6 @@ def run(
     *,
     overrides: list[str],
     run_dir: Path,
-    resume: bool,
     watch: Callable[[], bool],
     submitted: Callable[[str], None] = lambda _: None,
 ) -> None:
@@ -77,7 +76,7 @@ def run(
     Raises:
         FlowerError: Flower refused the application, its run failed, or the SuperLink ended.
     """
-    settings = {"overrides": to_line(overrides), "run-dir": str(run_dir), "resume": resume}
+    settings = {"overrides": to_line(overrides), "run-dir": str(run_dir)}
     run_id = _submit(link, settings, _simulation(config) if config["deploy"]["roster"] == "plan" else "")
     submitted(run_id)
     try:

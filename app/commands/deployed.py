@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from app import flower
+from app.commands.launch import Job, named
 from app.config import compose
 from app.deploy.coordinator import SUPERLINK, Coordinator, open_coordinator
 from app.deploy.enrolment import enrolled
@@ -15,9 +15,6 @@ from app.deploy.serve import environment
 from app.files import write_json
 from app.fingerprint import config_hash
 from app.processes import answers
-
-if TYPE_CHECKING:
-    from app.commands.launch import Job
 
 SUBMITTED = "flower.json"
 """In a run folder: Flower's number of the run, to end it by."""
@@ -39,10 +36,10 @@ def deployed(superlink: str, overrides: list[str]) -> list[str]:
         raise DeployError(f"not enrolled: {', '.join(strangers)}; there are: {', '.join(members) or 'none'}")
     if not members:
         raise DeployError("no hospital is enrolled yet: fedvox coordinator enrol NAME PUBKEY")
-    return whole if wanted else [*whole, *(f"++federation.hospitals.{name}={{}}" for name in members)]
+    return whole if wanted else [*whole, *named(members)]
 
 
-def run_at(superlink: str, job: "Job", watch: Callable[[], bool]) -> None:
+def run_at(superlink: str, job: Job, watch: Callable[[], bool]) -> None:
     """Run a job at a coordinator.
 
     Raises:
@@ -56,7 +53,6 @@ def run_at(superlink: str, job: "Job", watch: Callable[[], bool]) -> None:
             job.config,
             overrides=job.overrides,
             run_dir=job.folder.path,
-            resume=job.resume,
             watch=watch,
             submitted=lambda run: _note(coordinator, job, run),
         )
@@ -79,7 +75,7 @@ def _link(superlink: str) -> tuple[Coordinator, flower.Link]:
     return coordinator, flower.Link(SUPERLINK, environment(coordinator), log, port)
 
 
-def _note(coordinator: Coordinator, job: "Job", run: str) -> None:
+def _note(coordinator: Coordinator, job: Job, run: str) -> None:
     write_json(job.folder.path / SUBMITTED, {"run": run})
     coordinator.record(
         "run-started",

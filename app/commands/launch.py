@@ -176,7 +176,7 @@ def over_flower(superlink: str | None) -> Callable[[Job, Console], None]:
 
 
 def _run(link: flower.Link, job: Job, watch: "_Watch") -> None:
-    flower.run(link, job.config, overrides=job.overrides, run_dir=job.folder.path, resume=job.resume, watch=watch)
+    flower.run(link, job.config, overrides=job.overrides, run_dir=job.folder.path, watch=watch)
 
 
 class _Watch:

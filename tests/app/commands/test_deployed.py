@@ -3,20 +3,7 @@ import pytest
 from app.commands.deployed import deployed, run_at
 from app.commands.launch import fresh, settle
 from app.config import compose
-from app.deploy.coordinator import make_coordinator
-from app.deploy.enrolment import enrol
 from app.deploy.errors import DeployError
-from app.deploy.keys import make_key
-from app.processes import free_port
-
-
-@pytest.fixture
-def coordinator(tmp_path):
-    made = make_coordinator(tmp_path / "coordinator", f"localhost:{free_port()}", superlink_port=free_port())
-    for name in ("north", "south"):
-        make_key(tmp_path / name, tmp_path / f"{name}.pub", name)
-        enrol(made, name, tmp_path / f"{name}.pub")
-    return made
 
 
 def hospitals(coordinator, *overrides):

@@ -8,12 +8,9 @@ import socket
 import pytest
 
 from app.deploy.control import Node
-from app.deploy.coordinator import make_coordinator
-from app.deploy.enrolment import enrol, enrolled, revoke
+from app.deploy.enrolment import enrolled, revoke
 from app.deploy.errors import DeployError
-from app.deploy.keys import make_key
 from app.deploy.serve import environment, register, serve
-from app.processes import free_port
 from app.rounds.roster import NODES
 
 
@@ -33,15 +30,6 @@ class Register:
 
     def unregister(self, node):
         del self.known[node]
-
-
-@pytest.fixture
-def coordinator(tmp_path):
-    made = make_coordinator(tmp_path / "coordinator", f"localhost:{free_port()}", superlink_port=free_port())
-    for name in ("north", "south"):
-        make_key(tmp_path / name, tmp_path / f"{name}.pub", name)
-        enrol(made, name, tmp_path / f"{name}.pub")
-    return made
 
 
 def test_the_register_becomes_what_is_enrolled_and_nodes_are_named(coordinator):
