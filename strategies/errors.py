@@ -5,6 +5,7 @@ StrategyError
 ├─ Misfit           two parts, or a part and the model, do not fit        (at composition)
 ├─ RecordError      a message does not hold what it must                  (one hospital's round)
 ├─ WireError        an encoded update cannot be decoded                   (one hospital's round)
+├─ Misstated        an update is not of the norm that its report states   (one hospital's round)
 ├─ MissingFact      a weighting needs a fact that the report lacks        (one hospital's round)
 └─ NoWeight         all weights of a round are zero                       (the run)
 
@@ -42,6 +43,12 @@ class WireError(StrategyError, ValueError):
     """An encoded update cannot be decoded."""
 
     code = "undecodable"
+
+
+class Misstated(StrategyError, ValueError):
+    """An update is not of the norm that its report states; what was added of it was taken back."""
+
+    code = "norm-misstated"
 
 
 class MissingFact(StrategyError, ValueError):

@@ -71,4 +71,4 @@ def unusable(norm: float) -> str:
     """A code where an update of this L2 norm is of no use; "" where it is."""
     if not math.isfinite(norm):
         return "not-finite"
-    return "zero-update" if norm == 0 else ""
+    return "zero-update" if norm <= 0 else ""

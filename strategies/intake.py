@@ -1,7 +1,7 @@
 """What a round has taken in: each answer is checked, decoded, added to a running sum, and dropped.
 
-Updates of like size share a running sum (see `gate`), so memory grows with the spread of sizes and not with the number
-of hospitals. At the end the sums that pass are put together.
+Updates of like size share a running sum (see `gate`), and there are at most MOST_SUMS: memory does not grow with the
+number of hospitals. At the end the sums that pass are put together.
 
 Where a privacy part counts refused updates, an update that may not be used is an update of zeros by the hospital that
 sent it: it keeps its weight, its report and its place in the quorum. Otherwise these would tell what the update was.
@@ -9,6 +9,7 @@ sent it: it keeps its weight, its report and its place in the quorum. Otherwise 
 
 import logging
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_SUMS = 3
+"""Hospitals at work on the same model differ little: two sums are usual, and one is for what is far off."""
+
 
 @dataclass
 class Tally:
@@ -37,6 +41,12 @@ class Tally:
     deltas: Fold
     controls: Fold
     members: list[str] = field(default_factory=list)
+
+    def merge(self, other: "Tally") -> None:
+        """Take in another; its sums are then no longer needed."""
+        self.deltas.merge(other.deltas)
+        self.controls.merge(other.controls)
+        self.members += other.members
 
 
 @dataclass
@@ -92,8 +102,7 @@ class Intake:
         """The combined update, and the mean change of the control variate. Raises NoWeight for weights all zero."""
         first, *others = (self.tallies[key] for key in sorted(self.tallies))
         for other in others:
-            first.deltas.merge(other.deltas)
-            first.controls.merge(other.controls)
+            first.merge(other)
         return first.deltas.combine(), first.controls.combine().delta if self.control_like else {}
 
     def _take(self, answer: Answer) -> str:
@@ -125,22 +134,23 @@ class Intake:
             delta = self.parts.wire.decode(self.parts.exchange.unseal(encoded), self.like)
         except StrategyError as error:
             return error.code
-        length, code = self._measured(delta, control)
+        is_compared = not self.parts.privacy.counts_refused
+        stated = report.norm if is_compared else None
+        length, code = self._measured(delta, control, stated)
         if code:
             return code
-        is_compared = not self.parts.privacy.counts_refused
         tally = self._tally(self.gate.size_class(length, report.steps) if is_compared else 0)
-        tally.deltas.add(report.hospital, self.parts.privacy.bound(delta, self.privacy_state), factor)
+        tally.deltas.add(report.hospital, self.parts.privacy.bound(delta, self.privacy_state), factor, stated)
         tally.controls.add(report.hospital, control, factor)
         tally.members.append(report.hospital)
         self.norms[report.hospital] = length
         return ""
 
-    def _measured(self, delta: Tensors, control: Tensors) -> tuple[float, str]:
-        """The update's L2 norm, and a code where its tensors are of no use."""
+    def _measured(self, delta: Tensors, control: Tensors, stated: float | None) -> tuple[float, str]:
+        """The update's L2 norm, taken or as stated, and a code where its tensors are of no use."""
         if code := gate.misshaped(delta, self.like) or gate.misshaped(control, self.control_like):
             return math.nan, code
-        length = norm(delta)
+        length = norm(delta) if stated is None else stated
         return length, gate.unusable(length) or ("" if math.isfinite(norm(control)) else "not-finite")
 
     def _note(self, report: Report, factor: float) -> None:
@@ -151,5 +161,23 @@ class Intake:
 
     def _tally(self, size_class: int) -> Tally:
         if size_class not in self.tallies:
+            self._make_room()
             self.tallies[size_class] = Tally(self.parts.aggregate.begin(self.like), Mean().begin(self.control_like))
         return self.tallies[size_class]
+
+    def _make_room(self) -> None:
+        """Join two sums where there are MOST_SUMS; what they share from then on is judged by the larger size.
+
+        The two smallest where both are of no more than usual size, since a small update among larger ones does no
+        harm; else the two largest, which are far off the others. (Where most that came first were far off, an ordinary
+        update may share a sum with one of them and be left out with it: too little is then added, never too much.)
+        Rules that keep single updates have no sums to save.
+        """
+        for unused in [key for key, tally in self.tallies.items() if not tally.members]:
+            del self.tallies[unused]  # opened for an update that was not what it was said to be
+        if len(self.tallies) < MOST_SUMS or self.parts.aggregate.needs_individual:
+            return
+        usual = statistics.median_low([key for key, tally in self.tallies.items() for _ in tally.members])
+        keys = sorted(self.tallies)
+        smaller, larger = keys[:2] if keys[1] <= usual else keys[-2:]
+        self.tallies[larger].merge(self.tallies.pop(smaller))

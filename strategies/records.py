@@ -22,6 +22,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from numpy.lib import format as npy
 
 from strategies.errors import RecordError
+from strategies.tensors import norm
 from strategies.types import Encoded, Evaluation, Plan, Report, Tensor, Tensors
 
 MODEL, PLAN, CONTROL, ASK = "model", "plan", "control", "ask"
@@ -91,6 +92,23 @@ def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return npy.read_array_header_1_0(stream)
 
 
+# --- records of a kind ---
+
+
+def arrays_of(content: RecordDict) -> dict[str, ArrayRecord]:
+    """The array records of a message's content.
+
+    As a plain dict: the views that Flower's `content.array_records` makes refer to themselves, and would keep every
+    model that was read in memory until the garbage collector finds them.
+    """
+    return {name: record for name, record in content.items() if isinstance(record, ArrayRecord)}
+
+
+def configs_of(content: RecordDict) -> dict[str, ConfigRecord]:
+    """The config records of a message's content, as a plain dict: see `arrays_of`."""
+    return {name: record for name, record in content.items() if isinstance(record, ConfigRecord)}
+
+
 # --- the server asks, the hospital reads ---
 
 
@@ -125,12 +143,12 @@ def read_model(message: Message) -> Tensors:
 
 def read_control(message: Message) -> Tensors:
     """The server's control variate, read-only; empty where none was sent."""
-    return from_record(message.content.array_records.get(CONTROL, ArrayRecord()))
+    return from_record(arrays_of(message.content).get(CONTROL, ArrayRecord()))
 
 
 def read_ask(message: Message) -> dict[str, Any]:
     """What an evaluation asks for (`split` and whatever the application added)."""
-    return dict(message.content.config_records.get(ASK, ConfigRecord()))
+    return dict(configs_of(message.content).get(ASK, ConfigRecord()))
 
 
 # --- the hospital answers, the server reads ---
@@ -139,10 +157,12 @@ def read_ask(message: Message) -> dict[str, Any]:
 def reply(message: Message, encoded: Encoded, report: Report, control: Tensors | None = None) -> Message:
     """Answer a round: the encoded update (`{"values": delta}` where it is not encoded) and the facts.
 
-    The plan's run and leg are given back, and a salt makes two equal reports two objects.
+    The plan's run and leg are given back, and a salt makes two equal reports two objects. The norm of an update that
+    is not encoded is stated with it.
     """
     plan = read_plan(message)
-    report = replace(report, run=plan.run, leg=plan.leg, salt=report.salt or secrets.token_hex(8))
+    stated = norm(encoded["values"]) if encoded.keys() == {"values"} else None
+    report = replace(report, run=plan.run, leg=plan.leg, norm=stated, salt=report.salt or secrets.token_hex(8))
     content = RecordDict({REPORT: ConfigRecord(dict(report.record()))})
     for group, tensors in encoded.items():
         content[_group_record(group)] = to_record(tensors)
@@ -184,7 +204,7 @@ def read_update(message: Message) -> tuple[Encoded, Tensors]:
 
     Raises RecordError where a record is missing or a tensor cannot be read.
     """
-    arrays = message.content.array_records
+    arrays = arrays_of(message.content)
     _arrays(message, DELTA)
     groups = {name: record for name, record in arrays.items() if name == DELTA or name.startswith(f"{DELTA}.")}
     encoded = {_group(name): from_record(record) for name, record in groups.items()}
@@ -193,7 +213,7 @@ def read_update(message: Message) -> tuple[Encoded, Tensors]:
 
 def tensor_nbytes(message: Message) -> int:
     """Bytes of all tensors of a message on the wire."""
-    return sum(map(record_nbytes, message.content.array_records.values()))
+    return sum(map(record_nbytes, arrays_of(message.content).values()))
 
 
 def read_scores(message: Message) -> Evaluation:
@@ -214,14 +234,14 @@ def _group(record: str) -> str:
 
 
 def _config(message: Message, name: str) -> dict[str, Any]:
-    record = message.content.config_records.get(name)
+    record = configs_of(message.content).get(name)
     if record is None:
         raise RecordError(f"the message has no record {name!r}, got {sorted(message.content)}")
     return dict(record)
 
 
 def _arrays(message: Message, name: str) -> ArrayRecord:
-    record = message.content.array_records.get(name)
+    record = arrays_of(message.content).get(name)
     if record is None:
         raise RecordError(f"the message has no record {name!r}, got {sorted(message.content)}")
     return record
@@ -241,7 +261,7 @@ def _with_tuple(values: dict[str, Any]) -> dict[str, Any]:
 
 
 COUNTS = ("round", "patients", "crops", "steps")
-NUMBERS = ("loss", "seconds", "score", "data_age_months", "memory_mb", "epsilon", "spent", "delta", "cap")
+NUMBERS = ("loss", "seconds", "norm", "score", "data_age_months", "memory_mb", "epsilon", "spent", "delta", "cap")
 TEXTS = ("hospital", "device", "run", "leg", "code", "ledger", "salt")
 LONGEST_TEXT = 200
 

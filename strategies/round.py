@@ -188,7 +188,7 @@ class Round:
         statistics = {name: d for name, d in delta.items() if self.kinds[name] == "norm-statistic"}
         trained = {name: d for name, d in delta.items() if name not in statistics}
         moments, model = self.parts.server_opt.step(self.state.server_opt, self.state.model, trained)
-        return moments, moved(model, statistics, lr=1.0)
+        return moments, moved(model, statistics, lr=1.0, into=statistics)
 
     def _next_control(self, change: Tensors) -> Tensors:
         """SCAFFOLD's server half: c ← c + |S|/N · mean of the hospitals' changes."""

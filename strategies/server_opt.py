@@ -20,7 +20,10 @@ Moments = Mapping[str, Tensors]
 
 class ServerOpt(Protocol):
     def step(self, moments: Moments, model: Tensors, delta: Tensors) -> tuple[Moments, Tensors]:
-        """The moments and the model after applying Δ. Empty moments start a run."""
+        """The moments and the model after applying Δ. Empty moments start a run.
+
+        Δ is used up: the new model is made in its memory. Moments and model are left as they are.
+        """
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Sgd:
         positive("sgd", lr=self.lr)
 
     def step(self, moments: Moments, model: Tensors, delta: Tensors) -> tuple[Moments, Tensors]:
-        return moments, moved(model, delta, self.lr)
+        return moments, moved(model, delta, self.lr, into=delta)
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class Momentum:
 
     def step(self, moments: Moments, model: Tensors, delta: Tensors) -> tuple[Moments, Tensors]:
         before = moments.get("v", {})
-        v = {name: d + d.dtype.type(self.beta) * before[name] if name in before else d for name, d in delta.items()}
-        return {"v": v}, moved(model, v, self.lr)
+        v = {name: d + d.dtype.type(self.beta) * before.get(name, d.dtype.type(0)) for name, d in delta.items()}
+        return {"v": v}, moved(model, v, self.lr, into=delta)
 
 
 Second = Callable[[Tensor, Tensor, float], Tensor]
@@ -106,8 +109,11 @@ class Adaptive:
 
     def step(self, moments: Moments, model: Tensors, delta: Tensors) -> tuple[Moments, Tensors]:
         m, v = self._next(moments, delta)
-        direction = {name: m[name] / (np.sqrt(v[name]) + v[name].dtype.type(self.tau)) for name in delta}
-        return {"m": m, "v": v}, moved(model, direction, self.lr)
+        for name, direction in delta.items():
+            np.sqrt(v[name], out=direction)
+            np.add(direction, direction.dtype.type(self.tau), out=direction)
+            np.divide(m[name], direction, out=direction)
+        return {"m": m, "v": v}, moved(model, delta, self.lr, into=delta)
 
     def _next(self, moments: Moments, delta: Tensors) -> tuple[Tensors, Tensors]:
         before_m, before_v = moments.get("m", {}), moments.get("v", {})
@@ -121,14 +127,17 @@ class Adaptive:
         return m, v
 
 
-def moved(model: Tensors, direction: Mapping[str, Tensor], lr: float) -> Tensors:
-    """Move x by lr·direction where there is a direction; elsewhere x itself. Dtypes are the model's."""
-    return {name: _add(tensor, direction[name], lr) if name in direction else tensor for name, tensor in model.items()}
+def moved(model: Tensors, direction: Mapping[str, Tensor], lr: float, into: Tensors) -> Tensors:
+    """Move x by lr·direction where there is a direction, made in the memory of `into`; elsewhere x itself.
+
+    `into` may be the direction itself: a model's worth of fresh memory costs more than the arithmetic.
+    """
+    return {name: _add(x, direction[name], lr, into[name]) if name in direction else x for name, x in model.items()}
 
 
-def _add(tensor: Tensor, direction: Tensor, lr: float) -> Tensor:
-    step = direction if lr == 1.0 else direction * direction.dtype.type(lr)
-    return np.asarray(tensor + step, dtype=tensor.dtype)
+def _add(tensor: Tensor, direction: Tensor, lr: float, out: Tensor) -> Tensor:
+    step = direction if lr == 1.0 else np.multiply(direction, direction.dtype.type(lr), out=out)
+    return np.add(tensor, step, out=out)
 
 
 def positive(part: str, **settings: float) -> None:

@@ -5,16 +5,25 @@ Only floating tensors are averaged, clipped and noised. Integer and boolean ones
 """
 
 import math
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from scipy.linalg.blas import daxpy, saxpy
 
+from strategies.errors import Misstated
 from strategies.types import Tensor, Tensors
 
 CHUNK = 1 << 16
 """Elements handled at once where a temporary is needed: 256 KiB of float32 stay in the second-level cache."""
+
+PIECE = 1 << 18
+"""Elements that are measured and then added while they are still in the second-level cache."""
+
+NORM_TOLERANCE = 1e-3
+"""How far, relatively, two machines may differ over the norm of the same update."""
 
 AXPY = {np.dtype(np.float32): saxpy, np.dtype(np.float64): daxpy}
 """One pass over memory, in place; numpy's `a += w * b` takes two and a temporary as large as the model."""
@@ -49,6 +58,51 @@ def add_scaled(into: Tensor, tensor: Tensor, factor: float) -> None:
         flat_into[part] += flat[part].astype(into.dtype) * into.dtype.type(factor)
 
 
+def add_all(into: Mapping[str, Tensor], update: Mapping[str, Tensor], factor: float) -> None:
+    """Add factor · update to `into`, tensor by tensor, in place."""
+    for name, tensor in update.items():
+        add_scaled(into[name], tensor, factor)
+
+
+def add_checked(into: Mapping[str, Tensor], update: Mapping[str, Tensor], factor: float, norm: float) -> None:
+    """Add factor · update to `into` in one pass, while the update's L2 norm is what `norm` says.
+
+    Memory is read once for both, which is what this takes time for. Raises Misstated where the norm is another one or
+    an element is not finite: before anything larger than stated is added, and with the rest taken back (to rounding).
+    """
+    least, most = _squared(norm * (1 - NORM_TOLERANCE)), _squared(norm * (1 + NORM_TOLERANCE))
+    squares, added = 0.0, 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for to, piece in _pieces(into, update):
+            squares += _squares(piece)
+            if not squares <= most:
+                break
+            add_scaled(to, piece, factor)
+            added += 1
+    if not least <= squares <= most:
+        for to, piece in islice(_pieces(into, update), added):
+            add_scaled(to, piece, -factor)
+        raise Misstated(f"an update is said to have an L2 norm of {norm:g}, and does not")
+
+
+def check_norm(update: Mapping[str, Tensor], stated: float) -> None:
+    """Raise Misstated where the update's L2 norm is not `stated`."""
+    if not math.isclose(norm(update), stated, rel_tol=NORM_TOLERANCE):
+        raise Misstated(f"an update is said to have an L2 norm of {stated:g}, and does not")
+
+
+def _squared(norm: float) -> float:
+    """Finite, so that no sum of squares that is not finite is below it."""
+    return min(norm * norm, sys.float_info.max)
+
+
+def _pieces(into: Mapping[str, Tensor], update: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    for name, tensor in update.items():
+        flat_into, flat = into[name].reshape(-1), tensor.reshape(-1)
+        for start in range(0, flat.size, PIECE):
+            yield flat_into[start : start + PIECE], flat[start : start + PIECE]
+
+
 def difference(after: Mapping[str, Tensor], before: Mapping[str, Tensor], names: Iterable[str]) -> Tensors:
     """What a hospital sends: after − before, for the averaged tensors among `names`."""
     return {name: np.subtract(t, before[name]) for name, t in averaged(after, names).items()}
@@ -57,11 +111,13 @@ def difference(after: Mapping[str, Tensor], before: Mapping[str, Tensor], names:
 def squared_norm(tensor: Tensor) -> float:
     """Sum of squares; float32 within a chunk, float64 across chunks. Infinite or NaN where the tensor is."""
     flat = tensor.reshape(-1)
-    if flat.dtype not in AXPY:
-        flat = flat.astype(np.float32)
-    parts = (flat[start : start + CHUNK] for start in range(0, flat.size, CHUNK))
     with np.errstate(over="ignore", invalid="ignore"):
-        return math.fsum(float(np.dot(part, part)) for part in parts)
+        return math.fsum(_squares(flat[start : start + CHUNK]) for start in range(0, flat.size, CHUNK))
+
+
+def _squares(piece: Tensor) -> float:
+    flat = piece if piece.dtype in AXPY else piece.astype(np.float32)
+    return float(np.dot(flat, flat))
 
 
 def norm(tensors: Mapping[str, Tensor]) -> float:

@@ -72,6 +72,8 @@ class Report:
     seconds: float = 0.0
     """Wall time of local work."""
     device: str = "cpu"
+    norm: float | None = None
+    """L2 norm of the update as it is sent, so that the server can check it while adding; None: the server measures."""
     score: float | None = None
     """AUC of the hospital's own model on its validation patients; None where it was not asked for or cannot be told."""
     data_age_months: float | None = None

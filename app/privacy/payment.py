@@ -20,6 +20,7 @@ from app.privacy.terms import Terms
 from app.site.budget import Budget, BudgetError, Reservation
 from app.site.shield import Declined
 from app.site.site import Site
+from strategies import records
 from strategies.privacy.accountant import epsilon
 from strategies.privacy.events import Event
 from strategies.privacy.ledger import Request
@@ -117,9 +118,9 @@ def stated(report: Report, statement: Statement | None) -> Report:
 def digest(message: Message) -> str:
     """SHA-256 of everything that an answer could depend on: kind, plan, model, control variate."""
     made = hashlib.sha256(message.metadata.message_type.encode())
-    for name, record in sorted(message.content.config_records.items()):
+    for name, record in sorted(records.configs_of(message.content).items()):
         made.update(json.dumps([name, dict(sorted(record.items()))]).encode())
-    for name, arrays in sorted(message.content.array_records.items()):
+    for name, arrays in sorted(records.arrays_of(message.content).items()):
         for key, array in sorted(arrays.items()):
             made.update(json.dumps([name, key, array.dtype, list(array.shape), len(array.data)]).encode())
             made.update(array.data)

@@ -9,6 +9,8 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from strategies import records
+
 HELLO = f"{MessageType.QUERY}.hello"
 """Asks a node which hospital it is."""
 
@@ -51,8 +53,8 @@ class Introduced:
         content = RecordDict({"hello": ConfigRecord({})})
         messages = [Message(content=content, message_type=HELLO, dst_node_id=node) for node in strangers]
         for reply in grid.send_and_receive(messages, timeout=HELLO_SECONDS) if messages else ():
-            if reply.has_content() and "hello" in reply.content.config_records:
-                self.known[reply.metadata.src_node_id] = str(reply.content.config_records["hello"]["hospital"])
+            if reply.has_content() and (hello := records.configs_of(reply.content).get("hello")):
+                self.known[reply.metadata.src_node_id] = str(hello["hospital"])
 
 
 @dataclass(frozen=True)

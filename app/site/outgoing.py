@@ -64,14 +64,15 @@ def unlisted(asked: Message, reply: Message) -> Iterator[str]:
     """Whatever of a reply is not in the lists, in words for the hospital's own log."""
     content = reply.content
     yield from (f"record {name!r}" for name in content if not RECORDS.fullmatch(name))
-    yield from (f"metric record {name!r}" for name in content.metric_records)
-    plan = records.read_plan(asked) if records.PLAN in asked.content.config_records else None
-    for record in content.config_records.values():
+    arrays, configs = records.arrays_of(content), records.configs_of(content)
+    yield from (f"record {name!r} of another kind" for name in content if name not in arrays and name not in configs)
+    plan = records.read_plan(asked) if records.PLAN in asked.content else None
+    for record in configs.values():
         yield from (f"fact {key!r} of {value!r}" for key, value in record.items() if not _may_leave(key, value, plan))
-    received = set(asked.content.array_records.get(records.MODEL, {}))
-    for name, arrays in content.array_records.items():
+    received = set(asked.content.get(records.MODEL, {}))
+    for name, tensors in arrays.items():
         listed = SCORES if name == records.SCORES else received
-        yield from (f"tensor {tensor!r} in {name!r}" for tensor in arrays if tensor not in listed)
+        yield from (f"tensor {tensor!r} in {name!r}" for tensor in tensors if tensor not in listed)
 
 
 def _may_leave(key: str, value: Any, plan: Plan | None) -> bool:

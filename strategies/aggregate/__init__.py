@@ -16,14 +16,19 @@ class Combined:
     """The combined update and the normalised weights really used, by hospital."""
 
     delta: Tensors
+    """The receiver's own: no hospital's update, and nobody else's memory."""
     weights: Mapping[str, float]
 
 
 class Fold(Protocol):
     """The running combination of one round."""
 
-    def add(self, hospital: str, delta: Mapping[str, Tensor], factor: float) -> None:
-        """Take one update in; an empty delta is an update of zeros."""
+    def add(self, hospital: str, delta: Mapping[str, Tensor], factor: float, norm: float | None = None) -> None:
+        """Take one update in; an empty delta is an update of zeros.
+
+        `norm`, where given, is the update's L2 norm as its hospital states it. Raises Misstated where it is not that;
+        the fold is then as it was, to rounding.
+        """
 
     def merge(self, other: Self) -> None:
         """Take in what another fold of the same round has seen."""

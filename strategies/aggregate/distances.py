@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.aggregate.kept import Update, blocks
-from strategies.tensors import accumulator_dtype, add_scaled
+from strategies.tensors import accumulator_dtype, add_all
 from strategies.types import Tensor, Tensors
 
 Matrix = NDArray[np.float64]
@@ -40,6 +40,5 @@ def weighted_sum(like: Mapping[str, Tensor], updates: Sequence[Update], weights:
     total = {name: np.zeros(t.shape, accumulator_dtype(t)) for name, t in like.items()}
     for update, weight in zip(updates, weights, strict=True):
         if weight:
-            for name, tensor in update.delta.items():
-                add_scaled(total[name], tensor, weight)
+            add_all(total, update.delta, weight)
     return {name: t.astype(like[name].dtype, copy=False) for name, t in total.items()}

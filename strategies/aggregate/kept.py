@@ -14,7 +14,7 @@ import numpy as np
 
 from strategies.aggregate import Combined
 from strategies.errors import NoWeight
-from strategies.tensors import accumulator_dtype
+from strategies.tensors import accumulator_dtype, check_norm
 from strategies.types import Tensor, Tensors
 
 BLOCK_BYTES = 1 << 21
@@ -39,7 +39,9 @@ class Kept:
     rule: Callable[[Mapping[str, Tensor], list[Update]], Combined]
     updates: list[Update] = field(default_factory=list)
 
-    def add(self, hospital: str, delta: Mapping[str, Tensor], factor: float) -> None:
+    def add(self, hospital: str, delta: Mapping[str, Tensor], factor: float, norm: float | None = None) -> None:
+        if norm is not None:
+            check_norm(delta, norm)
         self.updates.append(Update(hospital, delta, factor))
 
     def merge(self, other: Self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from strategies.aggregate import Combined
 from strategies.errors import NoWeight
-from strategies.tensors import accumulator_dtype, add_scaled
+from strategies.tensors import accumulator_dtype, add_all, add_checked
 from strategies.types import Tensor, Tensors
 
 
@@ -35,14 +35,15 @@ class RunningMean:
     like: Mapping[str, Tensor]
     factors: dict[str, float] = field(default_factory=dict)
 
-    def add(self, hospital: str, delta: Mapping[str, Tensor], factor: float) -> None:
-        for name, tensor in delta.items():
-            add_scaled(self.total[name], tensor, factor)
+    def add(self, hospital: str, delta: Mapping[str, Tensor], factor: float, norm: float | None = None) -> None:
+        if norm is not None:
+            add_checked(self.total, delta, factor, norm)
+        else:
+            add_all(self.total, delta, factor)
         self.factors[hospital] = factor
 
     def merge(self, other: Self) -> None:
-        for name, tensor in other.total.items():
-            add_scaled(self.total[name], tensor, 1.0)
+        add_all(self.total, other.total, 1.0)
         self.factors |= other.factors
 
     def combine(self) -> Combined:

@@ -21,6 +21,7 @@ from models.parameters import get_tensors
 from strategies import Course, Federated, records
 from strategies.exchange.post import Answer
 from strategies.round import Round
+from strategies.tensors import norm
 from strategies.types import Plan, Report, ServerState, Tensors
 from tests.benchmarks import memory_of_a_round
 from tests.benchmarks.clock import interleaved
@@ -149,6 +150,7 @@ def reply_to(request: Message, update: ArrayRecord, number: int) -> Answer:
     message = records.reply(request, {"values": {}}, report)
     content = RecordDict({name: record for name, record in message.content.items() if isinstance(record, ConfigRecord)})
     content[records.DELTA] = update
+    content[records.REPORT]["norm"] = norm(records.from_record(update))
     return Answer(report.hospital, 1, Message(content, reply_to=request))
 
 

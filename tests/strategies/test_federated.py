@@ -14,6 +14,7 @@ from strategies.aggregate.krum import Krum
 from strategies.errors import NoWeight, PartError
 from strategies.exchange.plain import Plain as PlainExchange
 from strategies.gate import Gate
+from strategies.intake import MOST_SUMS, Intake
 from strategies.local.scaffold import Scaffold
 from strategies.privacy.none import NoPrivacy
 from strategies.selection import Uniform
@@ -353,6 +354,76 @@ def test_an_outlier_stays_where_krum_would_have_too_few_without_it_and_krum_with
     assert set(codes(facts)) == left_out
     assert facts.failed == ""
     assert state.model["w"][0] == 1.0
+
+
+def saying(norm, delta):
+    """A hospital whose report states a norm of its own."""
+
+    def liar(message):
+        reply = Hospital(delta)(message)
+        reply.content["report"]["norm"] = norm
+        return reply
+
+    return liar
+
+
+@pytest.mark.parametrize(
+    ("stated", "code"),
+    [
+        (1.4, "norm-misstated"),
+        (1e9, "norm-misstated"),
+        (-1.0, "zero-update"),
+        (0.0, "zero-update"),
+        (float("nan"), "not-finite"),
+        (float("inf"), "not-finite"),
+        ("long", "malformed"),
+    ],
+)
+@pytest.mark.parametrize("delta", [vector(30, 40), vector(1, np.nan), vector(1, np.inf)], ids=["huge", "nan", "inf"])
+def test_an_update_of_another_norm_than_stated_is_refused_and_leaves_the_sum_as_it_was(delta, stated, code):
+    hospitals = {"A": Hospital(vector(1, 1)), "B": saying(stated, delta), "C": Hospital(vector(1, 1.1))}
+    state, _, (facts,), _ = run(hospitals, federated(weighting=Equal()), gate=Gate())
+    assert codes(facts) == {"B": code}
+    np.testing.assert_allclose(state.model["w"], [1, 1.05], rtol=1e-6)
+
+
+def test_a_robust_rule_checks_the_stated_norm_too():
+    hospitals = {name: Hospital(vector(1, 1)) for name in "ABCDE"} | {"X": saying(1.4, vector(30, 40))}
+    _, _, (facts,), _ = run(hospitals, federated(aggregate=Krum(byzantine=1)), gate=Gate())
+    assert codes(facts) == {"X": "norm-misstated"}
+
+
+ORDINARY = [1 + i / 6 for i in range(7)]
+
+
+@given(st.permutations([1e-9, 1e-6, *ORDINARY[3:], 1e3, 1e5, 1e9]))
+@settings(max_examples=25, deadline=None)
+def test_whatever_sizes_come_few_sums_are_open_and_those_far_above_are_left_out(rest):
+    # Only those, as long as most of what came is of ordinary size.
+    scales = [*ORDINARY[:3], *rest]
+    most, make_room = 0, Intake._make_room
+
+    def counted(intake):
+        nonlocal most
+        make_room(intake)
+        most = max(most, len(intake.tallies) + 1)
+
+    hospitals = {f"{scale:g}": Hospital(vector(scale, scale)) for scale in scales}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Intake, "_make_room", counted)
+        state, _, (facts,), _ = run(hospitals, federated(weighting=Equal()), gate=Gate(norm_ratio=4))
+    assert most <= MOST_SUMS
+    assert set(codes(facts)) == {"1000", "100000", "1e+09"}
+    np.testing.assert_allclose(state.model["w"], (1e-9 + 1e-6 + sum(ORDINARY)) / 9, rtol=1e-6)
+
+
+@given(st.permutations([1e-9, *ORDINARY, 1e3, 1e5, 1e9]))
+@settings(max_examples=25, deadline=None)
+def test_in_whatever_order_they_come_what_is_far_above_is_left_out(scales):
+    hospitals = {f"{scale:g}": Hospital(vector(scale, scale)) for scale in scales}
+    state, _, (facts,), _ = run(hospitals, federated(weighting=Equal()), gate=Gate(norm_ratio=4))
+    assert set(codes(facts)) >= {"1000", "100000", "1e+09"}
+    assert state.model["w"][0] <= ORDINARY[-1]
 
 
 def test_a_hospital_with_many_more_steps_is_no_outlier():

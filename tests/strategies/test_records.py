@@ -1,4 +1,6 @@
+import gc
 import io
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +48,19 @@ def test_reading_shares_the_messages_bytes_and_cannot_change_them():
     assert not tensor.flags.writeable
     assert tensor.base is not None
     assert np.shares_memory(tensor, np.frombuffer(record["w"].data, np.uint8))
+
+
+def test_a_message_that_was_read_is_gone_when_it_is_dropped():
+    # Without the garbage collector: a round reads many models, and each is as large as memory allows.
+    message = records.reply(asked(), {"values": vector(1, 2)}, Report("A", 3, 1, 1))
+    record = weakref.ref(message.content["delta"])
+    gc.disable()
+    try:
+        records.read_update(message), records.read_report(message), records.tensor_nbytes(message)
+        del message
+        assert record() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
@@ -102,6 +117,13 @@ def test_an_answer_brings_update_facts_and_the_plans_run():
     np.testing.assert_array_equal(came["scale"]["w"], [3])
     np.testing.assert_array_equal(control["w"], [5])
     assert records.tensor_nbytes(message) > 4 * 4
+
+
+def test_an_answer_states_the_norm_of_an_update_that_is_not_encoded():
+    plain, encoded = {"values": vector(3, 4)}, {"values": vector(3, 4), "scale": vector(3)}
+    report = Report("A", 3, 1, 1)
+    assert records.read_report(records.reply(asked(), plain, report)).norm == 5
+    assert records.read_report(records.reply(asked(), encoded, report)).norm is None
 
 
 def test_two_equal_answers_are_two_objects():
