@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.config import Config, ConfigError, build
-from strategies.privacy.patient import PrivateTraining
+from app.config import Config, ConfigError
+from app.privacy.terms import terms_of
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ TABLE: tuple[Row, ...] = (
 
 def check_private(config: Config) -> None:
     """Raise ConfigError with every reason why a run whose training is private may not be configured so."""
-    if not isinstance(build(config["strategy"]).privacy, PrivateTraining):
+    if terms_of(config) is None:
         return
     if reasons := [row.reason for row in TABLE if row.holds(config)]:
         raise ConfigError(f"strategy.privacy.unit={config['strategy']['privacy']['unit']}: {'; '.join(reasons)}")

@@ -1,12 +1,14 @@
 """A hospital opened for a run: settings, patients divided, memory. Opened once a process, then remembered."""
 
 import contextlib
+import copy
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from flwr.app import Context
+from torch import nn
 
 from app.config import Config, build, compose, from_line
 from app.fingerprint import code_hash, config_hash
@@ -18,6 +20,8 @@ from app.site.directory import open_site
 from app.site.memory import Memory
 from app.site.shield import Declined, discreet, logbook
 from app.site.site import Parts, Site, divide
+from app.training.fit import Training
+from data.augment import Augment
 from data.dataset import Crops, joined
 from strategies import Federated
 from strategies.types import Plan
@@ -37,12 +41,29 @@ class Place:
         """All patients, whatever they are for."""
         return sum(len(set(crops.patients)) for crops in (self.parts.train, self.parts.validation, self.parts.test))
 
-    @property
+    @cached_property
     def strategy(self) -> Federated:
         """The run's nine parts, as this hospital builds them."""
-        return _strategy(json.dumps(self.config["strategy"], sort_keys=True))
+        made: Federated = build(self.config["strategy"])
+        return made
 
-    @property
+    @cached_property
+    def training(self) -> Training:
+        """The settings of local training."""
+        made: Training = build(self.config["training"])
+        return made
+
+    @cached_property
+    def augment(self) -> Augment:
+        """What is done to training crops."""
+        made: Augment = build(self.config["augment"])
+        return made
+
+    def network(self) -> nn.Module:
+        """A model of its own for whoever asks; its tensors are to be set."""
+        return copy.deepcopy(_network(json.dumps(self.config["model"], sort_keys=True)))
+
+    @cached_property
     def terms(self) -> Terms | None:
         """What private training costs here; None where it is not private."""
         return terms_of(self.config)
@@ -50,8 +71,7 @@ class Place:
     @property
     def threads(self) -> int | None:
         """CPU threads of training and scoring."""
-        threads: int | None = self.config["training"]["threads"]
-        return threads
+        return self.training.threads
 
     def memory(self, plan: Plan) -> Memory:
         """What this hospital remembers of the plan's leg."""
@@ -84,7 +104,7 @@ class Opening:
 
 def forget() -> None:
     """Close everything that is remembered: the next visit reads configuration, headers and labels again."""
-    for remembered in (composed, _strategy, _open, _opened, _site):
+    for remembered in (composed, _network, _open, _opened, _site):
         remembered.cache_clear()
 
 
@@ -152,9 +172,10 @@ def composed(overrides: str) -> Config:
     return compose(from_line(overrides))
 
 
-@lru_cache(maxsize=8)
-def _strategy(settings: str) -> Federated:
-    made: Federated = build(json.loads(settings))
+@lru_cache(maxsize=2)
+def _network(settings: str) -> nn.Module:
+    """Copied for each visit: to build one takes ten times as long, and draws numbers that nobody uses."""
+    made: nn.Module = build(json.loads(settings))
     return made
 
 

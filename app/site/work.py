@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.addresses import Address, derive
-from app.config import build
 from app.metrics import baselines, classification, released
 from app.privacy.terms import Terms
 from app.site.place import Place
@@ -26,7 +25,7 @@ from app.site.shield import Declined
 from app.tensor_files import Groups
 from app.training import device as devices
 from app.training import score
-from app.training.fit import Fit, Training, fit
+from app.training.fit import Fit, fit
 from app.training.private_fit import private_fit
 from data.dataset import Crops
 from models.norm import tensor_kinds
@@ -145,9 +144,10 @@ def _scored_facts(work: Work) -> dict[str, Any]:
 def _begin(place: Place, plan: Plan, received: Tensors, before_round: int) -> Work:
     """The received model, with what this hospital keeps of its own put in its place."""
     remembered = place.memory(plan).before(before_round)
-    model: nn.Module = build(place.config["model"])
-    init(model, plan.seed)
-    set_tensors(model, {**get_tensors(model), **received, **remembered.get("personal", {})})
+    model, known = place.network(), {**received, **remembered.get("personal", {})}
+    if model.state_dict().keys() - known.keys():  # what stays home was lost, or never was
+        init(model, plan.seed)
+    set_tensors(model, {**get_tensors(model), **known})
     return Work(place, plan, received, remembered, model, devices.choose(place.sites[0].device))
 
 
@@ -159,11 +159,10 @@ def _freeze(work: Work) -> None:
 
 def _fit(work: Work, model: nn.Module, local: Local, control: Tensors, memory: str, address: tuple[str, ...]) -> Fit:
     place, plan, terms = work.place, work.plan, work.place.terms
-    settings: Training = build(place.config["training"])
     common: dict[str, Any] = {
-        "training": replace(settings, lr=settings.lr * plan.lr_scale),
+        "training": replace(place.training, lr=place.training.lr * plan.lr_scale),
         "local": local,
-        "augment": build(place.config["augment"]),
+        "augment": place.augment,
         "device": work.device,
         "control": control,
         "kept": work.remembered.get(memory, NOTHING),
@@ -186,7 +185,7 @@ def _train_own(work: Work) -> Tensors:
     local = work.place.strategy.local.personal
     if local is None:
         return {}
-    model: nn.Module = build(work.place.config["model"])
+    model = work.place.network()
     set_tensors(model, {**get_tensors(model), **work.received, **work.remembered.get("own", {})})
     _fit(work, model, local, work.received, "", ("own",))
     return get_tensors(model)
