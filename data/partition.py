@@ -261,7 +261,8 @@ class Dirichlet:
 
 def hospitals_of(source: Source, partition: Partition) -> dict[str, Subset]:
     """Share a source out: hospital → the scans of its patients."""
-    return {name: Subset(source, patients) for name, patients in partition.assign(cases_of(source)).items()}
+    shares = partition.assign(cases_of(source))
+    return {name: Subset.of_patients(source, patients) for name, patients in shares.items()}
 
 
 def _shuffled(cases: Sequence[Case], seed: int) -> list[str]:

@@ -13,10 +13,9 @@ from data.check.summary import Summary, summary_of
 from data.dicom.survey import Stack
 from data.errors import DataError
 from data.preprocess import Preprocess
-from data.samples import Candidate, ScanRef
+from data.sources.compose import Subset
 from data.sources.source import Source
 from data.statistics import Limits, Sampling, SiteStatistics, site_statistics
-from data.volume import CtVolume
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being looked at, how much of it is done, and of how many."""
@@ -79,7 +78,7 @@ def _reads(headers: Headers, rules: Rules, progress: Progress) -> Iterator[Read]
 
 def _readable(headers: Headers, reads: Sequence[Read]) -> Source | None:
     usable = [read.ref for read in reads if read.is_usable]
-    return Chosen(headers.source, tuple(usable)) if headers.source is not None and usable else None
+    return Subset(headers.source, tuple(usable)) if headers.source is not None and usable else None
 
 
 def _measured(headers: Headers, reads: Sequence[Read], rules: Rules) -> tuple[SiteStatistics | None, list[Finding]]:
@@ -115,27 +114,3 @@ def _of_labels(headers: Headers) -> Iterator[Finding]:
         f"{len(source.scans())} scans, no labelled place in any",
         "name a table of labels in source.labels",
     )
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Some scans of a source, by themselves."""
-
-    source: Source
-    refs: tuple[ScanRef, ...]
-
-    @property
-    def resident(self) -> bool:
-        return self.source.resident
-
-    def scans(self) -> list[ScanRef]:
-        return list(self.refs)
-
-    def read(self, ref: ScanRef) -> CtVolume:
-        return self.source.read(ref)
-
-    def candidates(self, ref: ScanRef) -> list[Candidate]:
-        return self.source.candidates(ref)
-
-    def stamp(self, ref: ScanRef) -> str:
-        return self.source.stamp(ref)

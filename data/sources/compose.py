@@ -12,20 +12,32 @@ from data.volume import CtVolume
 
 @dataclass(frozen=True)
 class Subset:
-    """The scans of some patients of a source. A patient comes with all scans or not at all.
-
-    Raises PartitionError where a named patient is not in the source.
-    """
+    """Some scans of a source, by themselves."""
 
     source: Source
-    patients: Sequence[str]
+    refs: tuple[ScanRef, ...]
+
+    @classmethod
+    def of_patients(cls, source: Source, patients: Sequence[str]) -> "Subset":
+        """The scans of some patients. A patient comes with all scans or not at all.
+
+        Raises PartitionError where a named patient is not in the source.
+        """
+        mine = frozenset(patients)
+        refs = tuple(ref for ref in source.scans() if ref.patient in mine)
+        if absent := mine - {ref.patient for ref in refs}:
+            raise PartitionError(
+                f"{len(absent)} of {len(mine)} patients of this share are not in its source (first: {min(absent)!r}); "
+                "partition the set that is there now"
+            )
+        return cls(source, refs)
 
     @property
     def resident(self) -> bool:
         return self.source.resident
 
     def scans(self) -> list[ScanRef]:
-        return list(self._scans)
+        return list(self.refs)
 
     def read(self, ref: ScanRef) -> CtVolume:
         return self.source.read(ref)
@@ -35,17 +47,6 @@ class Subset:
 
     def stamp(self, ref: ScanRef) -> str:
         return self.source.stamp(ref)
-
-    @cached_property
-    def _scans(self) -> tuple[ScanRef, ...]:
-        mine = frozenset(self.patients)
-        scans = tuple(ref for ref in self.source.scans() if ref.patient in mine)
-        if absent := mine - {ref.patient for ref in scans}:
-            raise PartitionError(
-                f"{len(absent)} of {len(mine)} patients of this share are not in its source (first: {min(absent)!r}); "
-                "partition the set that is there now"
-            )
-        return scans
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ def source(tmp_path):
 
 
 def test_a_subset_holds_all_scans_of_its_patients_and_no_others(source):
-    share = Subset(source, ["C", "A"])
+    share = Subset.of_patients(source, ["C", "A"])
     assert [ref.patient for ref in share.scans()] == ["A", "A", "C"]
     for ref in share.scans():
         np.testing.assert_array_equal(share.read(ref).hu_ZYX, source.read(ref).hu_ZYX)
@@ -25,11 +25,11 @@ def test_a_subset_holds_all_scans_of_its_patients_and_no_others(source):
 
 def test_a_patient_who_is_not_there_is_named(source):
     with pytest.raises(PartitionError, match="'Z'"):
-        Subset(source, ["A", "Z"]).scans()
+        Subset.of_patients(source, ["A", "Z"])
 
 
 def test_a_union_of_the_parts_is_the_whole(source):
-    whole = Union([Subset(source, ["B"]), Subset(source, ["A", "C"])])
+    whole = Union([Subset.of_patients(source, ["B"]), Subset.of_patients(source, ["A", "C"])])
     assert whole.scans() == source.scans()
     for ref in whole.scans():
         np.testing.assert_array_equal(whole.read(ref).hu_ZYX, source.read(ref).hu_ZYX)
@@ -40,7 +40,7 @@ def test_a_union_of_the_parts_is_the_whole(source):
 
 def test_one_scan_in_two_places_is_refused(source):
     with pytest.raises(PartitionError, match="in two"):
-        Union([source, Subset(source, ["A"])]).scans()
+        Union([source, Subset.of_patients(source, ["A"])]).scans()
 
 
 def test_a_scan_that_no_part_holds_is_unknown(source):
