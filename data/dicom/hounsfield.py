@@ -99,6 +99,8 @@ def _padding_in_all_bits(stored: NDArray[Any], layout: Layout, tag: tuple[int, i
     """Where pixels hold a padding value that needs more bits than are stored; None where there is no such value.
 
     Some exporters tag, and write, −2000 as 63536 beside 12 unsigned bits; of the lower 12 alone, bone would be made.
+    Bits beyond those stored are no part of a pixel's value (DICOM PS3.5 § 8.1.1), and the standard does not foresee
+    padding that needs them; read as the exporter's tag says, it is air.
     """
     if tag is None or layout.padding is None or _fits(layout.padding, layout) or stored.dtype.itemsize != 2:
         return None
