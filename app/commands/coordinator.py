@@ -132,7 +132,8 @@ def _said(found: Mapping[str, Any]) -> Iterator[str]:
         last = "in no round yet" if facts["last_round"] is None else f"last in round {facts['last_round']}"
         refusal = facts["last_refusal"]
         why = f", kept out of round {refusal['round']}: {refusal['code']}" if refusal else ""
-        yield f"hospital {name}: {facts['state']} {facts['since']}".rstrip() + f", {last}{why}"
+        has = f", fedvox {facts['release']}" if facts["release"] else ""
+        yield f"hospital {name}: {facts['state']} {facts['since']}".rstrip() + f"{has}, {last}{why}"
     if run := found["run"]:
         answered = f"{len(run['answered'])} of {len(run['asked'])} hospitals answered"
         yield f"run {run['folder']}, started by {run['by']}: {run['state']}, round {run['round']}, {answered}"

@@ -24,7 +24,9 @@ def append(path: Path, event: str, **facts: Any) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        os.write(handle, _bytes(line, torn=_ends_torn(path)))
+        left = _bytes(line, torn=_ends_torn(path))
+        while left:  # a disk that is nearly full takes the beginning of a line, and refuses the rest
+            left = left[os.write(handle, left) :]
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -66,6 +66,11 @@ class Coordinator:
         return f"127.0.0.1:{self.superlink_port}"
 
     @property
+    def database(self) -> Path:
+        """Flower's state."""
+        return self.state_dir / "state.db"
+
+    @property
     def hospitals(self) -> Path:
         """Keys of the enrolled."""
         return self.folder / "hospitals"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from app.deploy.coordinator import Coordinator
 from app.deploy.errors import DeployError
+from app.deploy.releases import log_file
 from app.files import write_text
 
 FLEET = (
@@ -48,6 +49,8 @@ error_log stderr warn;
 events {{ worker_connections 1024; }}
 http {{
     access_log /dev/stdout;
+    log_format release escape=json '{{"key": "$http_flwr_public_key", "release": "$http_fedvox_release"}}';
+    map $status $is_let_in {{ 200 1; default 0; }}
     server_tokens off;
     default_type text/plain;
 
@@ -100,8 +103,13 @@ http {{
 LOCATION = """\
         location = /v1/fleet/{path} {{
             if ($request_method != POST) {{ return 405; }}
-            proxy_pass https://superlink;
+            proxy_pass https://superlink;{more}
         }}"""
+
+RELEASES = """
+            access_log /dev/stdout;
+            access_log {path} release if=$is_let_in;"""
+"""Where a hospital is let in it says what it has installed (`app.deploy.releases`)."""
 
 MTLS = """\
         ssl_client_certificate {authority.certificate};
@@ -118,6 +126,7 @@ def write_configuration(coordinator: Coordinator) -> Path:
 
 def configuration(coordinator: Coordinator) -> str:
     """The whole configuration; it depends on the coordinator's settings and on nothing of the machine's nginx."""
+    more = {"activate-node": RELEASES.format(path=log_file(coordinator))}
     return TEMPLATE.format(
         # Root's workers would become another account, which may not enter our folders.
         user="user root;\n" if os.geteuid() == 0 else "",
@@ -131,7 +140,7 @@ def configuration(coordinator: Coordinator) -> str:
         server=coordinator.server,
         authority=coordinator.authority,
         mtls=MTLS.format(authority=coordinator.authority) if coordinator.mtls else "",
-        locations="\n".join(LOCATION.format(path=path) for path in FLEET),
+        locations="\n".join(LOCATION.format(path=path, more=more.get(path, "")) for path in FLEET),
     )
 
 

@@ -1,11 +1,13 @@
-"""Flower's SuperNode as it is but for two things: `python -m app.deploy.node DIR ARGS…`, ARGS being its own.
+"""Flower's SuperNode as it is but for what follows: `python -m app.deploy.node DIR ARGS…`, ARGS being its own.
 
 It asks more often while a run is under way. flwr 1.41 asks its SuperLink for messages every 3 s and looks for a
 finished answer every 0.5 s, both fixed in the code: a round of a small model would wait most of its time. Here both are
 short for a while after a message, and Flower's own after that, so that idle hospitals do not load the coordinator.
 
 It presents the hospital's client certificate where the kit says mTLS: flwr 1.41 has no flag for one, but its client
-takes any TLS context.
+takes any TLS context. And it says which release is installed here when it is let in.
+
+It makes a request again whose connection broke off.
 """
 
 import logging
@@ -20,11 +22,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from app.deploy.children import die_with_parent
 from app.deploy.hospital import Hospital
 from app.deploy.reach import tls
+from app.deploy.releases import HEADER, release
 
 if TYPE_CHECKING:
+    from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
     from flwr.supernode.fleet_http_client import FleetHttpClient
 
 ASKING_S, QUICK_ASKING_S = 3.0, 0.5
@@ -58,6 +64,37 @@ class Pauses:
 
 
 @dataclass(frozen=True)
+class Introduced:
+    """Puts the release that is installed here into the request that activates the node."""
+
+    release: str
+
+    def intercept(self, context: "ProtobufRequestContext", call_next: "ProtobufCall") -> httpx.Response:
+        """As Flower's client calls its interceptors."""
+        if context.rpc_method.endswith("/ActivateNode"):
+            context.request.headers[HEADER] = self.release
+        return call_next(context)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """Says of a connection that broke off no more than that, so that the request is made again.
+
+    flwr 1.41 gives up for good where an error's text names TLS (http_retry.py), and the round's answer is lost. Only a
+    certificate that cannot be trusted is a reason to.
+    """
+
+    def intercept(self, context: "ProtobufRequestContext", call_next: "ProtobufCall") -> httpx.Response:
+        """As Flower's client calls its interceptors."""
+        try:
+            return call_next(context)
+        except httpx.TransportError as error:
+            if "certificate" in str(error).lower():
+                raise
+            raise type(error)("the connection broke off") from error
+
+
+@dataclass(frozen=True)
 class Trusted:
     """Makes Flower's client with a TLS context of ours: the kit's authority, and the client certificate."""
 
@@ -69,7 +106,8 @@ class Trusted:
         """In the place of Flower's own, with its arguments."""
         from flwr.supernode.fleet_http_client import FleetHttpClient
 
-        return FleetHttpClient(f"https://{server_address}", interceptors=interceptors, verify=self.context)
+        all_of_them = [*interceptors, Introduced(release()), Patient()]
+        return FleetHttpClient(f"https://{server_address}", interceptors=all_of_them, verify=self.context)
 
 
 def main() -> None:
@@ -81,8 +119,7 @@ def main() -> None:
 
     # Names of two modules, in those modules alone.
     setattr(start_client_internal, "time", SimpleNamespace(sleep=Pauses().sleep))  # noqa: B010
-    if (kit := hospital.kit()).mtls:
-        setattr(fleet_http_connection, "FleetHttpClient", Trusted(tls(hospital, kit)))  # noqa: B010
+    setattr(fleet_http_connection, "FleetHttpClient", Trusted(tls(hospital, hospital.kit())))  # noqa: B010
     flower_supernode()
     # Its loop gave up, over an error of TLS for example; the thread of its API would keep the process there for ever.
     logging.shutdown()

@@ -7,36 +7,32 @@ with them goes Flower's state, which holds hospitals' raw updates.
 import contextlib
 import fcntl
 import logging
-import logging.handlers
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.deploy import certificates, nginx
-from app.deploy.control import Control, control
+from app.deploy.control import control
 from app.deploy.coordinator import Coordinator, write_flower_configuration
 from app.deploy.enrolment import enrolled
 from app.deploy.errors import DeployError
-from app.deploy.leftovers import destroyed
-from app.files import write_json
+from app.deploy.rotated import Rotated
+from app.deploy.watch import Say, Watch, register
 from app.processes import answers, dying_with_parent, end, marked, stop, tail
 from app.rounds.roster import NODES
-
-log = logging.getLogger(__name__)
 
 MARK = "FEDVOX_COORDINATOR"
 """An environment variable of all that a coordinator starts: its folder."""
 
 START_SECONDS = 90.0
 LOOK_SECONDS = 1.0
-ASK_SECONDS = 3.0
-"""Between looks at the folder, and between questions to the SuperLink."""
+"""Between looks at what may have changed."""
 
 OWN_QUESTIONS = ("ControlServicer.List", "/v1/control/list-")
 """In Flower's log: our own questions, which would bury everything else."""
@@ -46,8 +42,6 @@ LOG_BYTES, LOGS_KEPT = 10_000_000, 5
 
 AT_ONCE = {"FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PUSHES": "8", "FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PULLS": "8"}
 """A message is an object a tensor, each a request; Flower sends two at a time, which a long way makes slow."""
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -121,97 +115,6 @@ def _running(coordinator: Coordinator) -> Iterator[Started]:
         coordinator.record("coordinator-stopped")
 
 
-class Watch:
-    """Looks, once a second, at what may have changed: the enrolled, the runs, the certificate."""
-
-    def __init__(self, started: Started, say: Say) -> None:
-        self._started, self._say = started, say
-        self._stamps = self._stamped()
-        self._online: dict[str, bool] = {}
-        self._running: set[int] = set()
-        self._asked = float("-inf")
-        self._dirty = False
-        """Whether Flower's state may hold what hospitals sent, with no run that needs it."""
-
-    def look(self) -> None:
-        """One look. Raises DeployError where SuperLink or proxy has ended."""
-        self._started.check()
-        stamps, now = self._stamped(), time.monotonic()
-        if stamps[0] != self._stamps[0] or now - self._asked > ASK_SECONDS:
-            self._asked = now
-            self._ask()
-        if stamps[1] != self._stamps[1]:
-            self._started.reload()
-            self._say("the new server certificate is in use")
-        self._stamps = stamps
-
-    def _ask(self) -> None:
-        try:
-            with control(self._started.coordinator) as flower:
-                self._hospitals(flower)
-                self._runs(flower)
-        except DeployError as error:
-            # A busy SuperLink may be slow to answer; one that ended is seen by `check`.
-            log.warning("%s", error)
-
-    def _hospitals(self, flower: Control) -> None:
-        names = {member.spki: member.hospital for member in enrolled(self._started.coordinator)}
-        nodes = flower.nodes()
-        if {node.key for node in nodes} != names.keys():
-            for line in register(self._started.coordinator, flower):
-                self._say(line)
-        online = {names[node.key]: node.is_online for node in nodes if node.key in names}
-        for name in sorted(online):
-            if online[name] != self._online.get(name, False):
-                self._say(f"{name} is {'online' if online[name] else 'offline'}")
-        self._online = online
-
-    def _runs(self, flower: Control) -> None:
-        for run in flower.runs():
-            facts = {"run": str(run.id), "folder": run.run_dir}
-            if run.is_over and run.id in self._running:
-                self._running.discard(run.id)
-                self._dirty = True
-                self._started.coordinator.record("run-ended", status=run.status, **facts)
-                self._say(f"run {run.id} ended: {run.status}")
-            elif not run.is_over and run.id not in self._running:
-                self._running.add(run.id)
-                self._started.coordinator.record("run-seen", bundle=run.bundle, **facts)
-                self._say(f"run {run.id} began, bundle {run.bundle[:16]}")
-        if self._dirty and not self._running:
-            self._destroy()
-
-    def _destroy(self) -> None:
-        if destroyed(database(self._started.coordinator)):
-            self._dirty = False
-            self._started.coordinator.record("updates-destroyed")
-            self._say("what hospitals sent is destroyed")
-
-    def _stamped(self) -> tuple[int, int]:
-        coordinator = self._started.coordinator
-        return coordinator.hospitals.stat().st_mtime_ns, coordinator.server.certificate.stat().st_mtime_ns
-
-
-def register(coordinator: Coordinator, flower: Control) -> list[str]:
-    """Make the SuperLink's register the enrolled hospitals, and say in nodes.json which node is whom.
-
-    Returns:
-        What changed, a line each.
-    """
-    wanted = {member.spki: member.hospital for member in enrolled(coordinator)}
-    nodes, said = flower.nodes(), []
-    for node in nodes:
-        if node.key not in wanted:
-            flower.unregister(node.id)
-            said.append(f"{node.name} is not enrolled any more and was shut out")
-    known = {node.key: node.id for node in nodes if node.key in wanted}
-    for key in wanted.keys() - known.keys():
-        known[key] = flower.register(wanted[key], key)
-        said.append(f"{wanted[key]} may connect")
-    write_json(coordinator.nodes, {str(known[key]): name for key, name in wanted.items()})
-    return said
-
-
 def _fresh_state(coordinator: Coordinator) -> None:
     shutil.rmtree(coordinator.state_dir, ignore_errors=True)
     (coordinator.state_dir / "empty").mkdir(parents=True, mode=0o700)
@@ -246,14 +149,9 @@ def _superlink_command(coordinator: Coordinator) -> list[str]:
         f"--ssl-certfile={coordinator.loopback.certificate}",
         f"--ssl-keyfile={coordinator.loopback.key}",
         "--enable-supernode-auth",
-        f"--database={database(coordinator)}",
+        f"--database={coordinator.database}",
         "--disable-runtime-dependency-installation",
     ]
-
-
-def database(coordinator: Coordinator) -> Path:
-    """Flower's state."""
-    return coordinator.state_dir / "state.db"
 
 
 def environment(coordinator: Coordinator) -> dict[str, str]:
@@ -290,7 +188,7 @@ def _start(name: str, command: list[str], coordinator: Coordinator) -> subproces
 
 def _keep(process: subprocess.Popen[bytes], path: Path) -> None:
     """Write a process's output into a log that does not grow for ever."""
-    file = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
+    file = Rotated(path, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
     for line in process.stdout or ():
         text = line.decode(errors="replace").rstrip("\n")
         if not any(question in text for question in OWN_QUESTIONS):

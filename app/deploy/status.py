@@ -11,6 +11,7 @@ from app.deploy.certificates import WARN_DAYS, days_left
 from app.deploy.control import control
 from app.deploy.coordinator import Coordinator
 from app.deploy.enrolment import Enrolled, enrolled
+from app.deploy.releases import release, told
 from app.fingerprint import code_hash
 from app.processes import answers
 from app.rounds.folder import RunFolder
@@ -48,14 +49,15 @@ def status(coordinator: Coordinator) -> dict[str, Any]:
 
 def _presence(coordinator: Coordinator, is_running: bool) -> Iterator[tuple[Enrolled, dict[str, Any]]]:
     """Every enrolled hospital, with what the SuperLink knows of it."""
-    known = {}
+    known, releases = {}, told(coordinator)
     if is_running:
         with control(coordinator) as flower:
             known = {node.key: node for node in flower.nodes()}
     for member in enrolled(coordinator):
         node = known.get(member.spki)
         state = node.status if node else "unknown"
-        yield member, {"state": state, "since": node.since if node else "", "key": member.fingerprint}
+        since, key, has = node.since if node else "", member.fingerprint, releases.get(member.spki, "")
+        yield member, {"state": state, "since": since, "key": key, "release": has}
 
 
 def _last_run(coordinator: Coordinator) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
@@ -95,9 +97,15 @@ def _findings(coordinator: Coordinator, found: Mapping[str, Any]) -> Iterator[st
     for name, free in found["disk_gb"].items():
         if free < LITTLE_DISK_GB:
             yield f"{free:.1f} GB are left for the {name}; {LITTLE_DISK_GB:g} should be"
-    absent = {name: facts["state"] for name, facts in found["hospitals"].items() if facts["state"] != "online"}
-    if found["running"]:
-        yield from (f"hospital {name} is {state}" for name, state in absent.items())
+    yield from _about_hospitals(found)
+
+
+def _about_hospitals(found: Mapping[str, Any]) -> Iterator[str]:
+    for name, facts in found["hospitals"].items():
+        if found["running"] and facts["state"] != "online":
+            yield f"hospital {name} is {facts['state']}"
+        if facts["release"] not in ("", release()):
+            yield f"hospital {name} has fedvox {facts['release']}, here is {release()}: it will answer policy-code"
 
 
 def _free_gb(folder: Path) -> float:

@@ -11,12 +11,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from logging.handlers import RotatingFileHandler
 from types import FrameType
 
 from app.deploy.errors import DeployError
 from app.deploy.hospital import Hospital
 from app.deploy.life import Life, Say
+from app.deploy.rotated import Rotated
 
 LOG_BYTES, LOG_FILES = 2_000_000, 5
 AGAIN_SECONDS = (2.0, 5.0, 10.0, 15.0)
@@ -72,9 +72,7 @@ def _alone(hospital: Hospital) -> Iterator[None]:
 def _book(hospital: Hospital) -> Iterator[logging.Logger]:
     """The rotated log, for the owner's eyes."""
     hospital.logs.mkdir(exist_ok=True, mode=0o700)
-    handler = RotatingFileHandler(
-        hospital.logs / "hospital.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1, encoding="utf-8"
-    )
+    handler = Rotated(hospital.logs / "hospital.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     book = logging.getLogger(f"{__name__}.book")
     book.setLevel(logging.INFO)

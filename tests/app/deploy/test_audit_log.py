@@ -1,6 +1,10 @@
+import errno
 import json
 import multiprocessing
+import os
 import stat
+
+import pytest
 
 from app.deploy import audit_log
 
@@ -46,3 +50,22 @@ def test_no_log_yet_has_no_lines(tmp_path):
 def _write(path, name):
     for _ in range(20):
         audit_log.append(path, name, padding="x" * 5000)
+
+
+def test_a_disk_that_takes_half_a_line_has_not_taken_it(tmp_path, monkeypatch):
+    path, room, write = tmp_path / "audit.jsonl", [30], os.write
+    audit_log.append(path, "first")
+
+    def nearly_full(handle, content):
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = write(handle, content[: room[0]])
+        room[0] -= taken
+        return taken
+
+    with monkeypatch.context() as patched:
+        patched.setattr(audit_log.os, "write", nearly_full)
+        with pytest.raises(OSError, match="No space left"):
+            audit_log.append(path, "second")
+    audit_log.append(path, "third")
+    assert [line["event"] for line in audit_log.read(path)] == ["first", "third"]

@@ -5,13 +5,16 @@ import threading
 import httpx
 import pytest
 from flwr.proto.run_pb2 import GetRunRequest
+from flwr.supercore.protobuf.client import ProtobufRequestContext
+from flwr.supercore.retry import make_simple_http_retry_invoker
 
 from app.deploy import reach
 from app.deploy.certificates import Pair, make_authority, make_client, make_server
 from app.deploy.founding import Founding
 from app.deploy.hospital import join, make_hospital
 from app.deploy.keys import make_request
-from app.deploy.node import Trusted
+from app.deploy.node import Introduced, Patient, Trusted
+from app.deploy.releases import HEADER
 from app.deploy.voices import heard
 from app.processes import free_port
 from data.check.finding import Level
@@ -144,3 +147,38 @@ def test_flowers_client_shows_the_certificate_for_which_it_has_no_flag(hospital,
 def test_without_its_client_certificate_nobody_gets_an_answer(hospital, started, tmp_path):
     join(hospital, started(mtls=True).kit(tmp_path / "kit"))
     assert levels(hospital) == {"unreachable": Level.REFUSED}
+
+
+@pytest.mark.parametrize(("method", "said"), [("ActivateNode", "0.1.0 abc"), ("PullMessages", None)])
+def test_the_release_is_said_once_when_the_hospital_is_let_in(method, said):
+    request = httpx.Request("POST", "https://localhost/")
+    context = ProtobufRequestContext(f"/flwr.proto.Fleet/{method}", GetRunRequest(), request)
+    seen = Introduced("0.1.0 abc").intercept(context, lambda given: httpx.Response(200, request=given.request))
+    assert seen.request.headers.get(HEADER) == said
+
+
+def test_a_connection_that_broke_off_is_no_reason_for_flower_to_give_up():
+    def broken(given):
+        raise httpx.ReadError("[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC] decryption failed or bad record mac")
+
+    tries = make_simple_http_retry_invoker()
+    tries.max_tries, tries.wait_function = 2, lambda seconds: None
+    context = ProtobufRequestContext("", GetRunRequest(), httpx.Request("POST", "https://localhost/"))
+    seen = []
+
+    def once():
+        seen.append(1)
+        return Patient().intercept(context, broken)
+
+    with pytest.raises(httpx.ReadError, match="the connection broke off"):
+        tries.invoke(once)
+    assert len(seen) == 2
+
+
+def test_a_certificate_that_cannot_be_trusted_is_one():
+    def refused(given):
+        raise httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed")
+
+    context = ProtobufRequestContext("", GetRunRequest(), httpx.Request("POST", "https://localhost/"))
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        Patient().intercept(context, refused)

@@ -1,16 +1,23 @@
-"""Registrations follow the folder; the processes themselves are in tests/deploy."""
+"""Registrations follow the folder, and trouble is said once; the processes themselves are in tests/deploy."""
 
+import contextlib
+import errno
 import fcntl
 import json
 import shutil
 import socket
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
-from app.deploy.control import Node
+from app.deploy import watch
+from app.deploy.control import FlowerRun, Node
+from app.deploy.coordinator import Coordinator
 from app.deploy.enrolment import enrolled, revoke
 from app.deploy.errors import DeployError
-from app.deploy.serve import environment, register, serve
+from app.deploy.serve import environment, serve
+from app.deploy.watch import Watch, register
 from app.rounds.roster import NODES
 
 
@@ -61,6 +68,62 @@ def test_a_key_that_somebody_registered_around_the_folder_is_shut_out(coordinato
     flower.register("intruder", b"a key of nobody")
     register(coordinator, flower)
     assert {node.name for node in flower.nodes()} == {"north", "south"}
+
+
+@dataclass
+class Up:
+    """A coordinator that is up, as far as a watch can see."""
+
+    coordinator: Coordinator
+
+    def check(self):
+        pass
+
+    def reload(self):
+        pass
+
+
+@pytest.fixture
+def watched(coordinator, monkeypatch):
+    """A look at a coordinator without runs, and what it said; asks the SuperLink at every look."""
+    coordinator.state_dir.mkdir(parents=True)
+    flower, said = Register(), []
+    flower.runs = list
+    register(coordinator, flower)
+    monkeypatch.setattr(watch, "control", lambda _: contextlib.nullcontext(flower))
+    monkeypatch.setattr(watch, "ASK_SECONDS", 0.0)
+    yield Watch(Up(coordinator), said.append), flower, said
+    shutil.rmtree(coordinator.state_dir)
+
+
+def test_little_room_for_flower_s_state_is_said_once_and_so_is_its_end(watched, monkeypatch):
+    look, _, said = watched
+    free = {"mb": 150.0}
+    monkeypatch.setattr(watch.shutil, "disk_usage", lambda _: SimpleNamespace(free=free["mb"] * 1e6))
+    look.look()
+    look.look()
+    assert [line.partition(" are left")[0] for line in said] == ["150 MB"]
+    free["mb"] = 900.0
+    look.look()
+    assert said[1:] == [line for line in said[1:] if line.startswith("900 MB") and line.endswith("enough")]
+    assert len(said) == 2
+
+
+def test_what_could_not_be_written_down_is_said_once_and_seen_again(watched, monkeypatch):
+    look, flower, said = watched
+    flower.runs = lambda: [FlowerRun(7, "running", "ab" * 32, "/runs/one")]
+
+    def full(self, event, **facts):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Coordinator, "record", full)
+        look.look()
+        look.look()
+    assert [line for line in said if "No space left" in line] == said
+    assert len(said) == 1
+    look.look()
+    assert said[1].startswith("run 7 began")
 
 
 def test_flower_s_processes_find_their_own_home_and_the_register(coordinator):

@@ -1,3 +1,4 @@
+import base64
 import datetime
 import json
 
@@ -5,9 +6,9 @@ import pytest
 from cryptography import x509
 
 from app.cli import main
-from app.deploy import certificates, status
+from app.deploy import certificates, releases, status
 from app.deploy.coordinator import make_coordinator, rotate
-from app.deploy.enrolment import enrol
+from app.deploy.enrolment import enrol, enrolled
 from app.deploy.errors import DeployError
 from app.deploy.keys import make_key
 from app.processes import free_port
@@ -46,6 +47,32 @@ def test_a_hospital_s_last_round_and_last_refusal_are_those_of_the_last_run(coor
     assert found["hospitals"]["north"]["last_round"] == 1
     assert found["hospitals"]["north"]["last_refusal"] == refusal
     assert (found["run"]["round"], found["run"]["answered"], found["run"]["state"]) == (2, ["south"], "going on")
+
+
+def told(coordinator, release):
+    """As the proxy writes it down."""
+    key = base64.b64encode(enrolled(coordinator)[0].spki).decode()
+    coordinator.state_dir.mkdir(parents=True, exist_ok=True)
+    with releases.log_file(coordinator).open("a") as file:
+        file.write(json.dumps({"key": key, "release": release}) + "\n")
+
+
+def test_a_hospital_s_release_is_the_one_it_named_last(coordinator):
+    told(coordinator, "0.0.9 0123456789abcdef")
+    found = status.status(coordinator)
+    assert found["hospitals"]["north"]["release"] == "0.0.9 0123456789abcdef"
+    assert any("north has fedvox 0.0.9" in finding and "policy-code" in finding for finding in found["findings"])
+    told(coordinator, releases.release())
+    found = status.status(coordinator)
+    assert found["hospitals"]["north"]["release"] == releases.release()
+    assert not any("policy-code" in finding for finding in found["findings"])
+
+
+def test_what_a_hospital_says_of_its_release_is_shown_in_plain_signs(coordinator):
+    releases.log_file(coordinator).parent.mkdir(parents=True, exist_ok=True)
+    releases.log_file(coordinator).write_text("torn\n[]\n")
+    told(coordinator, "\x1b[31m0.1.0\n" + "x" * 200)
+    assert status.status(coordinator)["hospitals"]["north"]["release"] == "31m0.1.0" + "x" * 72
 
 
 def test_a_certificate_near_its_end_is_a_finding_until_it_is_rotated(coordinator):
