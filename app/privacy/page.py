@@ -67,7 +67,7 @@ def _private_facts(terms: Terms) -> dict[str, str]:
         "clipping bound": f"{part.clip:g} (L2, of one unit's gradient)",
         "noise multiplier": f"{terms.noise:.4f}",
         "evaluation": f"one noised histogram of {terms.bins} bins a class for validation and one for test patients, "
-        f"standard deviation {terms.score_noise:.3f}",
+        f"standard deviation {terms.score_noise:.3f}; where the test bins lie is read from the noised validation",
         "randomness": _origin(part.randomness.origin),
         "accountant": _accountant(),
         "amplification": "by the secret draw of units inside the hospital; none by sampling hospitals",

@@ -111,9 +111,14 @@ def _unfolded(answer: Answer, config: Config, name: str) -> Answer:
     if (sd := answer["report"].get("noise_sd")) is None:
         return answer
     rng = derive(config["seed"] or 0, name, "noise")
-    replicates = released.simulated(answer["scores"]["test"], sd, config["replicates"], rng)
-    scores = {**answer["scores"], "replicates": replicates}
-    return {**answer, "scores": {kind: released.fine(counts) for kind, counts in scores.items()}}
+    validation, test = answer["scores"]["validation"], answer["scores"]["test"]
+    where = released.by_share(validation)
+    scores = {
+        "validation": released.fine(validation, released.even(validation.shape[-1])),
+        "test": released.fine(test, where),
+        "replicates": released.fine(released.simulated(test, sd, config["replicates"], rng), where),
+    }
+    return {**answer, "scores": scores}
 
 
 def _frame(config: Config, folder: RunFolder, engine: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from models.norm import tensor_kinds
 from models.parameters import get_tensors, set_tensors
 from models.resnet3d import init
 from strategies.local import NOTHING, Local
+from strategies.privacy.generator import Generator
 from strategies.tensors import difference
 from strategies.types import Plan, Report, Tensors
 from strategies.wire import Encoded
@@ -114,14 +115,18 @@ def _evaluate_privately(place: Place, plan: Plan, received: Tensors, terms: Term
     """
     work = _begin(place, plan, received, plan.round + 1)
     generator = terms.part.randomness.open(plan.run, plan.leg, place.name, plan.round, "scores")
-    scores: Tensors = {}
-    for name, crops in (("validation", place.parts.validation), ("test", place.parts.test)):
-        logits = score.logits(work.model, crops, device=work.device, threads=place.threads)
-        units = crops.patients if terms.part.unit == "patient" else tuple(map(str, range(len(crops))))
-        counts = released.coarse(logits, crops.labels, units, terms.bins)
-        scores[name] = counts + terms.score_noise * generator.normals(counts.size).reshape(counts.shape)
+    validation = _noised(work, place.parts.validation, released.even(terms.bins), terms, generator)
+    test = _noised(work, place.parts.test, released.by_share(validation), terms, generator)
     facts = {name: value for name, value in _scored_facts(work).items() if name not in SENSITIVE_FACTS}
-    return {**facts, "noise_sd": terms.score_noise}, scores
+    return {**facts, "noise_sd": terms.score_noise}, {"validation": validation, "test": test}
+
+
+def _noised(work: Work, crops: Crops, edges: released.Edges, terms: Terms, generator: Generator) -> NDArray[np.float64]:
+    """(2, bins) of the scores of `crops`, with the noise that `terms` pay for."""
+    logits = score.logits(work.model, crops, device=work.device, threads=work.place.threads)
+    units = crops.patients if terms.part.unit == "patient" else tuple(map(str, range(len(crops))))
+    counts = released.coarse(logits, crops.labels, units, edges)
+    return counts + terms.score_noise * generator.normals(counts.size).reshape(counts.shape)
 
 
 SENSITIVE_FACTS = ("test_samples", "train_samples")
