@@ -9,12 +9,14 @@ Validation patients are counted in even bins over all scores there can be, test 
 counts say that scores lie, each bin for a like share of them. The test bins cost nothing: they are made of a release
 that validation patients have paid for, and those are other patients. Both sides make them, none sends them.
 
-Simulated, three hospitals, 360 test patients of three crops, ε 3.2, AUC 0.90 of scores that spread over ±4:
+Simulated at ε 3.2, three hospitals; by how much the pooled AUC is too low, and the standard deviation of the noise:
 
-    bins                              AUC too low by        standard deviation
-    32 even                           0.002                 0.030
-    16 even                           0.009                 0.022
-    16 by the noised validation       0.003                 0.016
+    bins                           normal scores, AUC 0.90,      a private model's, piled up at
+                                   360 patients of 3 crops       both ends, 586 patients of 6
+    32 even                        0.002   0.030                 0.014   0.014
+    16 even                        0.009   0.022                 0.023   0.011
+    16 by the noised validation    0.003   0.016                 0.010   0.011
+    24 by the noised validation    0.002   0.019                 0.005   0.010
 
 Coarse bins are runs of the fine ones of `classification`. Back at the server each is spread evenly over its run, in
 thousandths of a count, so that hospitals with bins of their own add up, and AUC and thresholds are read as from any

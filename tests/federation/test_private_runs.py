@@ -110,8 +110,8 @@ def test_what_leaves_is_noised_declared_or_the_ledger_s(private, letters):
         }  # fmt: skip
         for array in content["scores"].values():
             counts = array.numpy()
-            assert counts.shape == (2, 16)
-            # With noise of standard deviation 1.3 in 32 bins, not one whole number.
+            assert counts.shape == (2, 24)
+            # With noise of standard deviation 1.3 in 48 bins, not one whole number.
             assert not np.any(counts == np.rint(counts))
     assert all(row["train_samples"] is None for row in summary["hospitals"].values())
 
