@@ -1,4 +1,4 @@
-"""Before round 1 of a simulation: which hospitals' caps are too small for a single round, and what would do.
+"""Before round 1 of a simulation: which hospitals' caps are too small for a round, or for the whole run; what would do.
 
 In a deployment the hospital's own log says it, and its answer is `budget-cap`: what it has spent is nobody else's.
 """
@@ -17,7 +17,7 @@ from strategies.privacy.ledger import Ledger
 
 
 def forecasts(config: Config) -> Iterator[str]:
-    """A sentence for each hospital that would decline round 1 over its ledger."""
+    """A sentence for each hospital that would decline round 1, or the last thing it is asked, over its ledger."""
     terms = terms_of(config)
     if terms is None or terms.part.fixed_seed is not None:
         return
@@ -30,12 +30,17 @@ def forecasts(config: Config) -> Iterator[str]:
 
 
 def forecast(name: str, ledger: Ledger | None, cap: float, delta: float, terms: Terms) -> Iterator[str]:
-    """The sentence about one hospital; nothing where a round fits."""
+    """The sentence about one hospital; nothing where the whole run fits."""
     one, whole = (_after(ledger, events, delta) for events in (terms.round, terms.plan))
     if one > cap:
         yield (
             f"hospital {name} will take part in no round: its cap is ε {cap:g}; "
             f"the smallest with which one round fits is {_up(one)}, with which the whole run does {_up(whole)}"
+        )
+    elif whole > cap and not _goes_on(ledger, terms):
+        yield (
+            f"hospital {name} will decline before the end, the final scoring if not a round: its cap is ε {cap:g}; "
+            f"the smallest with which the whole run fits is {_up(whole)}"
         )
 
 
@@ -44,6 +49,14 @@ def _after(ledger: Ledger | None, events: tuple[Event, ...], delta: float) -> fl
     if ledger is None:
         return epsilon(events, delta)
     return ledger.after(events, delta, ledger.runs[0] if len(ledger.runs) == 1 else "")
+
+
+def _goes_on(ledger: Ledger | None, terms: Terms) -> bool:
+    """Whether this may be the last run resumed: then part of the plan is paid, and the whole would be counted twice."""
+    if ledger is None or not ledger.runs:
+        return False
+    last = ledger.runs[-1]
+    return ledger.plan(last) == terms.plan and len(ledger.events(last)) < len(terms.plan)
 
 
 def _up(value: float) -> str:

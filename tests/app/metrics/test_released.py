@@ -101,8 +101,8 @@ def test_the_released_auc_is_near_the_true_one_and_nearer_than_with_even_bins():
         for centre in (0.1, 0.0, -0.1)
     ]
     true = auc(sum(histogram(logits, labels) for _, (logits, labels, _) in hospitals))
-    ours = np.array([read(hospitals, rng, 16) for _ in range(100)])
-    even = np.array([read(hospitals, rng, 32, is_even=True) for _ in range(100)])
+    ours = np.array([read(hospitals, rng, 16) for _ in range(50)])
+    even = np.array([read(hospitals, rng, 32, is_even=True) for _ in range(50)])
     assert abs(ours.mean() - true) < 0.008
     assert ours.std() < 0.022 < even.std()
 

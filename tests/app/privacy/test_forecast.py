@@ -52,3 +52,17 @@ def test_what_earlier_runs_spent_is_in_it(budget, terms):
     pay(budget, "first", 8.0, terms, terms.plan)
     (sentence,) = told(budget, 3.0, terms)
     pay(budget, "second", smallest(sentence), terms)
+
+
+def test_a_cap_that_lets_rounds_in_but_not_the_whole_run_is_told_with_the_one_that_would_do(budget, terms):
+    pay(budget, "first", 8.0, terms, terms.plan)
+    (sentence,) = told(budget, 5.0, terms)
+    assert "north will decline before the end, the final scoring if not a round: its cap is ε 5" in sentence
+    enough = float(re.search(r"the whole run fits is ([\d.]+)", sentence)[1])
+    assert told(budget, enough, terms) == []
+    assert told(budget, enough - 0.01, terms) != []
+
+
+def test_a_run_that_may_be_resumed_is_not_counted_twice(budget, terms):
+    pay(budget, "first", 8.0, terms)
+    assert told(budget, 4.5, terms) == []
