@@ -13,7 +13,6 @@ It makes a request again whose connection broke off.
 import logging
 import os
 import signal
-import ssl
 import sys
 import time
 from collections.abc import Sequence
@@ -98,7 +97,7 @@ class Patient:
 class Trusted:
     """Makes Flower's client with a TLS context of ours: the kit's authority, and the client certificate."""
 
-    context: ssl.SSLContext
+    hospital: Hospital
 
     def from_server_address(
         self, server_address: str, insecure: bool, root_certificates: object, interceptors: Sequence[Any]
@@ -107,7 +106,8 @@ class Trusted:
         from flwr.supernode.fleet_http_client import FleetHttpClient
 
         all_of_them = [*interceptors, Introduced(release()), Patient()]
-        return FleetHttpClient(f"https://{server_address}", interceptors=all_of_them, verify=self.context)
+        context = tls(self.hospital, self.hospital.kit())
+        return FleetHttpClient(f"https://{server_address}", interceptors=all_of_them, verify=context)
 
 
 def main() -> None:
@@ -119,7 +119,7 @@ def main() -> None:
 
     # Names of two modules, in those modules alone.
     setattr(start_client_internal, "time", SimpleNamespace(sleep=Pauses().sleep))  # noqa: B010
-    setattr(fleet_http_connection, "FleetHttpClient", Trusted(tls(hospital, hospital.kit())))  # noqa: B010
+    setattr(fleet_http_connection, "FleetHttpClient", Trusted(hospital))  # noqa: B010
     flower_supernode()
     # Its loop gave up, over an error of TLS for example; the thread of its API would keep the process there for ever.
     logging.shutdown()

@@ -139,7 +139,7 @@ def test_flowers_client_shows_the_certificate_for_which_it_has_no_flag(hospital,
     join(hospital, kit)
     assert levels(hospital)["reachable"] is Level.NOTE
 
-    made = Trusted(reach.tls(hospital, hospital.kit())).from_server_address(coordinator.address, False, b"", [])
+    made = Trusted(hospital).from_server_address(coordinator.address, False, b"", [])
     with made as client, pytest.raises(httpx.HTTPStatusError, match="501"):
         client.GetRun(GetRunRequest(run_id=1))
 
