@@ -17,7 +17,7 @@ from typing import IO
 from app.deploy import children
 from app.deploy.certificates import write_private
 from app.deploy.hospital import Hospital, Kit
-from app.deploy.voices import heard
+from app.deploy.voices import TURNED_AWAY, heard
 from app.processes import free_port
 
 Say = Callable[[str], None]
@@ -105,6 +105,8 @@ class Life:
     def _mourn(self) -> None:
         for who, code in self._ended().items():
             self.say(f"the {who} ended with {code}; its words are in {self.hospital.logs / 'hospital.log'}")
+            if (who, code) == ("connection", 0):
+                self.say(TURNED_AWAY)
             self.hospital.record("ended", what=who, code=code)
 
     def _end(self) -> None:

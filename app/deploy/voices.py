@@ -3,6 +3,12 @@
 import re
 from collections.abc import Sequence
 
+TURNED_AWAY = (
+    "the coordinator ended the connection: it was started anew, this hospital was revoked, or this machine's clock is "
+    "more than 5 s ahead or 5 min behind (fedvox site check DIR)"
+)
+"""What Flower's 401 means. Where a first request meets one, flwr 1.41 ends with 0 and says nothing."""
+
 MEANINGS: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(r"SuperNode ID: (\d+)"), r"connected to the coordinator (node \1)"),
     (
@@ -16,8 +22,7 @@ MEANINGS: Sequence[tuple[re.Pattern[str], str]] = (
     ),
     (
         re.compile(r"401 Unauthorized|Exit Code: 1$|\[code: 2001\]"),
-        "the coordinator ended the connection: it was started anew, this hospital was revoked, or this machine's clock "
-        "is more than 5 s ahead or 5 min behind (fedvox site check DIR)",
+        TURNED_AWAY,
     ),
     (re.compile(r"SSL/TLS handshake error detected"), "the connection broke off while it was being secured"),
     (re.compile(r"Connection attempt failed, retrying"), "the coordinator cannot be reached; trying again"),
