@@ -1,8 +1,11 @@
-"""One coordinator and three hospitals with synthetic scans, each in processes and folders of its own, on loopback."""
+"""One coordinator and three hospitals with synthetic scans, each in processes and folders of its own.
+
+Where root and `ip netns` are there, each hospital is in a network namespace with its own address; else on loopback.
+"""
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ from app.cli import main
 from app.deploy.coordinator import Coordinator, open_coordinator
 from app.deploy.status import status
 from app.processes import free_port
+from tests.deploy.networks import Network, Ward, network
 from tests.deploy.processes import Process
 
 HOSPITALS = {"north": "A", "south": "B", "west": "C"}
@@ -45,6 +49,7 @@ class Federation:
     folder: Path
     coordinator: Coordinator
     running: list[Process]
+    network: Network | None = None
 
     @property
     def home(self) -> Path:
@@ -70,9 +75,19 @@ class Federation:
         assert main(["site", "init", str(site), "--kit", str(self.coordinator.kits / name)]) == 0
         return site
 
-    def start(self, *args: str, name: str, cwd: Path | None = None) -> Process:
+    def ward(self, name: str) -> Ward:
+        """A hospital's own namespace."""
+        if self.network is None:
+            pytest.skip("needs root and `ip netns`")
+        return self.network.ward(name)
+
+    def start(
+        self, *args: str, name: str, cwd: Path | None = None, path: Path | None = None, inside: Sequence[str] = ()
+    ) -> Process:
+        """A `fedvox …`; `cwd` is where its code comes from, `path` is put before it."""
         log = self.folder / f"{name}-{len(self.running)}.log"
-        process = Process(list(args), log, {"FEDVOX_HOME": str(self.folder / "home")}, cwd)
+        env = {"FEDVOX_HOME": str(self.folder / "home"), **({"PYTHONPATH": str(path)} if path else {})}
+        process = Process(list(args), log, env, cwd, inside)
         self.running.append(process)
         return process
 
@@ -81,8 +96,21 @@ class Federation:
         process.wait_for("is up", 90)
         return process
 
-    def start_site(self, name: str) -> Process:
-        return self.start("site", "start", str(self.site(name)), name=name)
+    def start_site(self, name: str, path: Path | None = None) -> Process:
+        return self.site_verb("start", name, path)
+
+    def site_verb(self, verb: str, name: str, path: Path | None = None) -> Process:
+        """`fedvox site VERB`, where that hospital is."""
+        inside = self.network.ward(name).inside if self.network else ()
+        return self.start("site", verb, str(self.site(name)), name=name, path=path, inside=inside)
+
+    def up(self, *names: str) -> tuple[Process, dict[str, Process]]:
+        """The coordinator and these hospitals, online."""
+        coordinator = self.start_coordinator()
+        sites = {name: self.start_site(name) for name in names}
+        for name in names:
+            coordinator.wait_for(f"{name} is online", ONLINE_SECONDS)
+        return coordinator, sites
 
     def wait_until_online(self, name: str) -> None:
         until = time.monotonic() + ONLINE_SECONDS
@@ -106,14 +134,19 @@ def founded(folder: Path, *more: str) -> Iterator[Federation]:
     """A coordinator's folder on free ports; whatever was started is ended."""
     if shutil.which("nginx") is None:
         pytest.skip("needs nginx (apt-get install nginx)")
-    home = folder / "coordinator"
-    ports = ["--host", f"localhost:{free_port()}", "--superlink-port", str(free_port())]
-    assert main(["coordinator", "init", str(home), *ports, *more]) == 0
-    made = Federation(folder, open_coordinator(home), [])
+    home, own = folder / "coordinator", network()
+    host = own.coordinator if own else "localhost"
+    ports = ["--host", f"{host}:{free_port()}", "--superlink-port", str(free_port())]
     try:
-        yield made
+        assert main(["coordinator", "init", str(home), *ports, *more]) == 0
+        made = Federation(folder, open_coordinator(home), [], own)
+        try:
+            yield made
+        finally:
+            made.clear()
     finally:
-        made.clear()
+        if own:
+            own.close()
 
 
 @pytest.fixture
@@ -121,5 +154,14 @@ def three(tmp_path, cohort, bundle):
     """All three hospitals enrolled; nothing runs yet."""
     with founded(tmp_path) as federation:
         for name in HOSPITALS:
+            federation.enrol(name, cohort, bundle)
+        yield federation
+
+
+@pytest.fixture
+def two(tmp_path, cohort, bundle):
+    """`north` and `south` enrolled; nothing runs yet."""
+    with founded(tmp_path) as federation:
+        for name in ("north", "south"):
             federation.enrol(name, cohort, bundle)
         yield federation

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,11 +31,13 @@ class Process:
     env: dict[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     """Where the code is taken from; None: this checkout."""
+    inside: Sequence[str] = ()
+    """What has it run elsewhere, a network namespace for example."""
 
     def __post_init__(self) -> None:
         with self.log.open("ab") as output:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "app", *self.args],
+                [*self.inside, sys.executable, "-m", "app", *self.args],
                 env={**os.environ, **self.env, **({"PYTHONPATH": str(self.cwd)} if self.cwd else {})},
                 cwd=self.cwd,
                 stdin=subprocess.DEVNULL,
@@ -99,11 +102,18 @@ def rounds(run_dir: Path) -> list[dict]:
     return [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
 
 
-def wait_for_round(run_dir: Path, round: int, seconds: float = 120.0) -> None:
-    """Until a round is in the journal."""
+def journalled(run_dir: Path, is_wanted: Callable[[dict], bool], seconds: float) -> dict:
+    """Wait for such a round in the journal. Returns its line."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if any(line["round"] >= round for line in rounds(run_dir)):
-            return
+        for line in rounds(run_dir):
+            if is_wanted(line):
+                return line
         time.sleep(0.2)
-    raise AssertionError(f"round {round} did not come within {seconds:.0f} s")
+    facts = [(line["round"], sorted(line["reports"]), line["refused"]) for line in rounds(run_dir)]
+    raise AssertionError(f"no such round within {seconds:.0f} s; there are: {facts}")
+
+
+def wait_for_round(run_dir: Path, round: int, seconds: float = 120.0) -> None:
+    """Until a round is in the journal."""
+    journalled(run_dir, lambda line: line["round"] >= round, seconds)
