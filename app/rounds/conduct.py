@@ -7,6 +7,7 @@ from flwr.serverapp import Grid
 
 from app.config import Config, build
 from app.fingerprint import code_hash, config_hash
+from app.rounds.answers import sound
 from app.rounds.best import best_of
 from app.rounds.checkpoint import load_state
 from app.rounds.comparison import compare
@@ -55,21 +56,23 @@ def _leg(grid: Grid, strategy: Federated, run: Run, leg: Leg) -> Outcome:
     course, progress = _course(strategy, run, leg)
     stop = progress.verdict()
     state, stop = (course.initial, stop) if stop else strategy.run(grid, course)
-    state = _delivered(grid, strategy, course, progress, state)
+    state = _delivered(grid, strategy, course, progress, state, run.config)
     save_model(run.folder, leg, run.config, state)
-    replies = strategy.evaluate(grid, replace(course, roster=_roster(run.config, leg.score)), state)
+    replies = sound(strategy.evaluate(grid, replace(course, roster=_roster(run.config, leg.score)), state), run.config)
     answers = {name: _answer(reply, state) for name, reply in replies.items() if isinstance(reply, Evaluation)}
     refused = [reply for reply in replies.values() if isinstance(reply, Refusal)]
     write_scores(run.folder.scores(leg.name), answers)
     return Outcome(leg, stop, answers, refused)
 
 
-def _delivered(grid: Grid, strategy: Federated, course: Course, progress: Progress, last: ServerState) -> ServerState:
+def _delivered(
+    grid: Grid, strategy: Federated, course: Course, progress: Progress, last: ServerState, config: Config
+) -> ServerState:
     """The last state; or with `stopping.keep_best` the best one, for which the last is scored on validation too."""
     if progress.best is None or best_of(progress.values) is None:
         return last
-    replies = strategy.evaluate(grid, course, last, split="validation").values()
-    counts = [reply.arrays["validation"] for reply in replies if isinstance(reply, Evaluation)]
+    replies = sound(strategy.evaluate(grid, course, last, split="validation"), config, split="validation")
+    counts = [reply.arrays["validation"] for reply in replies.values() if isinstance(reply, Evaluation)]
     return progress.best.choose(progress.values, last, pooled_auc(counts))
 
 

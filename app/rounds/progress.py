@@ -73,7 +73,8 @@ class Progress:
 
 
 def _validation_auc(facts: RoundFacts) -> float | None:
-    return pooled_auc([report.histogram for report in facts.reports.values() if report.histogram])
+    reports = facts.reports.values()
+    return pooled_auc([report.histogram for report in reports if len(report.histogram) == 2 * classification.BINS])
 
 
 def pooled_auc(histograms: Any) -> float | None:
