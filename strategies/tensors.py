@@ -6,7 +6,7 @@ Only floating tensors are averaged, clipped and noised. Integer and boolean ones
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -58,13 +58,24 @@ def add_scaled(into: Tensor, tensor: Tensor, factor: float) -> None:
         flat_into[part] += flat[part].astype(into.dtype) * into.dtype.type(factor)
 
 
-def add_all(into: Mapping[str, Tensor], update: Mapping[str, Tensor], factor: float) -> None:
+def set_scaled(into: Tensor, tensor: Tensor, factor: float) -> None:
+    """Put factor · tensor into zeros. Adding would read them first, and memory not yet written to is slow to read."""
+    np.multiply(tensor, into.dtype.type(factor), out=into, dtype=into.dtype)
+
+
+Put = Callable[[Tensor, Tensor, float], None]
+"""`add_scaled`, or `set_scaled` where nothing was added before."""
+
+
+def add_all(into: Mapping[str, Tensor], update: Mapping[str, Tensor], factor: float, put: Put = add_scaled) -> None:
     """Add factor · update to `into`, tensor by tensor, in place."""
     for name, tensor in update.items():
-        add_scaled(into[name], tensor, factor)
+        put(into[name], tensor, factor)
 
 
-def add_checked(into: Mapping[str, Tensor], update: Mapping[str, Tensor], factor: float, norm: float) -> None:
+def add_checked(
+    into: Mapping[str, Tensor], update: Mapping[str, Tensor], factor: float, norm: float, put: Put = add_scaled
+) -> None:
     """Add factor · update to `into` in one pass, while the update's L2 norm is what `norm` says.
 
     Memory is read once for both, which is what this takes time for. Raises Misstated where the norm is another one or
@@ -77,7 +88,7 @@ def add_checked(into: Mapping[str, Tensor], update: Mapping[str, Tensor], factor
             squares += _squares(piece)
             if not squares <= most:
                 break
-            add_scaled(to, piece, factor)
+            put(to, piece, factor)
             added += 1
     if not least <= squares <= most:
         for to, piece in islice(_pieces(into, update), added):

@@ -14,7 +14,7 @@ import numpy as np
 
 from strategies.aggregate import Combined
 from strategies.errors import NoWeight
-from strategies.tensors import accumulator_dtype, add_all, add_checked
+from strategies.tensors import accumulator_dtype, add_all, add_checked, add_scaled, set_scaled
 from strategies.types import Tensor, Tensors
 
 
@@ -36,10 +36,11 @@ class RunningMean:
     factors: dict[str, float] = field(default_factory=dict)
 
     def add(self, hospital: str, delta: Mapping[str, Tensor], factor: float, norm: float | None = None) -> None:
+        put = add_scaled if self.factors else set_scaled
         if norm is not None:
-            add_checked(self.total, delta, factor, norm)
+            add_checked(self.total, delta, factor, norm, put)
         else:
-            add_all(self.total, delta, factor)
+            add_all(self.total, delta, factor, put)
         self.factors[hospital] = factor
 
     def merge(self, other: Self) -> None:
