@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 from flwr.app import Context
 from torch import nn
@@ -44,24 +45,25 @@ class Place:
     @cached_property
     def strategy(self) -> Federated:
         """The run's nine parts, as this hospital builds them."""
-        made: Federated = build(self.config["strategy"])
+        made: Federated = _built(json.dumps(self.config["strategy"], sort_keys=True))
         return made
 
     @cached_property
     def training(self) -> Training:
         """The settings of local training."""
-        made: Training = build(self.config["training"])
+        made: Training = _built(json.dumps(self.config["training"], sort_keys=True))
         return made
 
     @cached_property
     def augment(self) -> Augment:
         """What is done to training crops."""
-        made: Augment = build(self.config["augment"])
+        made: Augment = _built(json.dumps(self.config["augment"], sort_keys=True))
         return made
 
     def network(self) -> nn.Module:
         """A model of its own for whoever asks; its tensors are to be set."""
-        return copy.deepcopy(_network(json.dumps(self.config["model"], sort_keys=True)))
+        made: nn.Module = copy.deepcopy(_built(json.dumps(self.config["model"], sort_keys=True)))
+        return made
 
     @cached_property
     def terms(self) -> Terms | None:
@@ -104,7 +106,7 @@ class Opening:
 
 def forget() -> None:
     """Close everything that is remembered: the next visit reads configuration, headers and labels again."""
-    for remembered in (composed, _network, _open, _opened, _site):
+    for remembered in (composed, _built, _open, _opened, _site):
         remembered.cache_clear()
 
 
@@ -172,11 +174,10 @@ def composed(overrides: str) -> Config:
     return compose(from_line(overrides))
 
 
-@lru_cache(maxsize=2)
-def _network(settings: str) -> nn.Module:
-    """Copied for each visit: to build one takes ten times as long, and draws numbers that nobody uses."""
-    made: nn.Module = build(json.loads(settings))
-    return made
+@lru_cache(maxsize=8)
+def _built(settings: str) -> Any:
+    """Hospitals of one process have the same settings. To build a network takes ten times as long as to copy it."""
+    return build(json.loads(settings))
 
 
 @lru_cache(maxsize=64)
