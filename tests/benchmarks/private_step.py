@@ -41,7 +41,7 @@ def rows(full: bool = False) -> Iterator[Row]:
     torch.set_num_threads(1)
     try:
         for load in LOADS + (FURTHER_LOADS if full else ()):
-            yield from _time_rows(load, 15 if full else 7)
+            yield from _time_rows(load, 15 if full else 3)
             if full or load.depth == SHALLOW:
                 yield from _opacus_rows(load, 7 if full else 3)
             yield _memory_row(load, 3 if full else 1)

@@ -87,8 +87,8 @@ TARGETS = {
 }
 
 WHAT = {
-    "read and add": "each tensor added to a sum from where it lies; ours reads every update twice: what is refused "
-    "cannot be taken out of a sum again, so the gate sees the norm first",
+    "read and add": "each tensor added to a sum from where it lies; ours also opens a second sum for updates of other "
+    "size, puts both together, and applies them",
     "Flower": "flwr 1.41, aggregate_train of its own strategy",
     "plain Weiszfeld": f"numpy, {WEISZFELD_PASSES} passes over all updates (Pillutla et al. 2022, alg. 2)",
 }
