@@ -1,10 +1,14 @@
 """From overrides to a finished run: prepare the hospitals' data where they are ours, start an engine, watch it."""
 
 import datetime
+import multiprocessing
 import os
 import re
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,6 @@ from typing import Any
 from app import flower
 from app.commands.console import Console
 from app.commands.errors import RunFailed
-from app.commands.rehearsal import try_out
 from app.config import Config, ConfigError, absolute_paths, compose
 from app.deploy.coordinator import is_coordinator
 from app.home import home
@@ -34,17 +37,37 @@ class Job:
     """What of the checkpoint `weights` went into the model; empty where there is none."""
 
 
-def fresh(run_dir: Path | None, overrides: list[str]) -> Job:
-    """A new run in a new folder.
+def fresh(run_dir: Path | None, overrides: list[str], *, aside: bool = False) -> Job:
+    """A new run in a new folder; with `aside` its settings are tried out by another process.
 
     Raises:
         ConfigError, WeightsError: the configuration is wrong, or the folder exists.
     """
     config, absolute = settle(overrides)
-    loaded = try_out(config)
+    began_with = (rehearsed_aside if aside else rehearsed)(config)
     path = (run_dir or default_folder(absolute)).expanduser().absolute()
-    began_with = f"weights of {config['weights']}: {loaded}" if loaded else ""
     return Job(config, absolute, folders.create(path, config, absolute), resume=False, began_with=began_with)
+
+
+def rehearsed(config: Config) -> str:
+    """Try the settings out; what of the checkpoint `weights` goes into the model, in words. Raises as `try_out`."""
+    from app.commands.rehearsal import try_out
+
+    loaded = try_out(config)
+    return f"weights of {config['weights']}: {loaded}" if loaded else ""
+
+
+def rehearsed_aside(config: Config) -> str:
+    """As `rehearsed`, in a process that ends: this one then waits for the run without half a gigabyte of torch.
+
+    Here and now where torch is there already: a process with its threads is not one to fork.
+    """
+    if "torch" in sys.modules:
+        return rehearsed(config)
+    fork, at_ctrl_c = multiprocessing.get_context("fork"), (signal.SIGINT, signal.SIG_DFL)
+    with ProcessPoolExecutor(1, mp_context=fork, initializer=signal.signal, initargs=at_ctrl_c) as child:
+        began_with: str = child.submit(rehearsed, config).result()
+    return began_with
 
 
 def fresh_or_stopped(path: Path, overrides: list[str]) -> Job:

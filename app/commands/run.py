@@ -55,7 +55,10 @@ def run(args: argparse.Namespace) -> int:
 
     screen = console.Console(file=sys.stderr if args.json else sys.stdout)
     overrides = _overrides(args)
-    job = launch.resumed(args.resume, overrides) if args.resume else launch.fresh(_run_dir(args), overrides)
+    if args.resume:
+        job = launch.resumed(args.resume, overrides)
+    else:
+        job = launch.fresh(_run_dir(args), overrides, aside=args.engine == "flower")
     summary = launch.start(job, engine=args.engine, superlink=args.superlink, screen=screen)
     screen.outcome(summary, job.folder.path, as_json=args.json)
     return 0 if summary["status"] in ("completed", "stopped") else 1
