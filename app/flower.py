@@ -25,6 +25,9 @@ from app.home import home
 from app.processes import answers, dying_with_parent, free_port, tail, uninterrupted
 from app.processes import stop as end_process
 
+DRIVERS = ("nvidia-smi", "rocm-smi")
+"""Commands that come with a GPU's driver; without one of them there is no GPU that torch could use."""
+
 START_SECONDS = 60.0
 """How long a SuperLink may take to come up; 5–10 s on two idle cores."""
 
@@ -211,6 +214,8 @@ def _simulation(config: Config) -> str:
 
 def _gpu_share(at_once: int) -> float:
     """What each of `at_once` hospitals gets: Ray hides the GPU from those that ask for none."""
+    if not any(map(shutil.which, DRIVERS)):
+        return 0.0  # to ask torch would take 200 MB of this process for as long as the run lasts
     import torch
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
