@@ -94,7 +94,13 @@ def survey(
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
+    """Every file below; linked folders too, since exports are often gathered by links. Each folder once."""
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         for name in names:
             file = Path(parent, name)
             if file.is_file():  # a pipe would wait for ever

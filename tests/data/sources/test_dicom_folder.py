@@ -253,3 +253,12 @@ def test_real_scans_of_every_kind_in_one_folder_are_told_apart(real_data):
         ("dicom2nifti", MissingSlice, 4),
         ("dicom2nifti", WrongModality, 2),
     }
+
+
+def test_linked_folders_are_read_too_and_a_link_back_is_no_endless_way(write_series, tmp_path):
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    write_series(tmp_path / "elsewhere", np.zeros((3, 4, 5), np.int16))
+    (folder / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "elsewhere" / "back").symlink_to(folder, target_is_directory=True)
+    assert len(DicomFolder(str(folder), labels=None).scans()) == 1
