@@ -81,7 +81,7 @@ def add_checked(
     Memory is read once for both, which is what this takes time for. Raises Misstated where the norm is another one or
     an element is not finite: before anything larger than stated is added, and with the rest taken back (to rounding).
     """
-    least, most = _squared(norm * (1 - NORM_TOLERANCE)), _squared(norm * (1 + NORM_TOLERANCE))
+    least, most = _squares_of(norm)
     squares, added = 0.0, 0
     with np.errstate(over="ignore", invalid="ignore"):
         for to, piece in _pieces(into, update):
@@ -93,18 +93,24 @@ def add_checked(
     if not least <= squares <= most:
         for to, piece in islice(_pieces(into, update), added):
             add_scaled(to, piece, -factor)
-        raise Misstated(f"an update is said to have an L2 norm of {norm:g}, and does not")
+        raise _misstated(norm)
 
 
 def check_norm(update: Mapping[str, Tensor], stated: float) -> None:
     """Raise Misstated where the update's L2 norm is not `stated`."""
-    if not math.isclose(norm(update), stated, rel_tol=NORM_TOLERANCE):
-        raise Misstated(f"an update is said to have an L2 norm of {stated:g}, and does not")
+    least, most = _squares_of(stated)
+    if not least <= norm(update) ** 2 <= most:
+        raise _misstated(stated)
 
 
-def _squared(norm: float) -> float:
-    """Finite, so that no sum of squares that is not finite is below it."""
-    return min(norm * norm, sys.float_info.max)
+def _squares_of(norm: float) -> tuple[float, float]:
+    """The least and the most that an update's squares may add up to; finite, so that nothing infinite is in between."""
+    low, high = norm * (1 - NORM_TOLERANCE), norm * (1 + NORM_TOLERANCE)
+    return low * low, min(high * high, sys.float_info.max)
+
+
+def _misstated(norm: float) -> Misstated:
+    return Misstated(f"an update is said to have an L2 norm of {norm:g}, and does not")
 
 
 def _pieces(into: Mapping[str, Tensor], update: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -62,7 +62,7 @@ class Answer:
     @property
     def told(self) -> Mapping[str, Any]:
         """The facts that go along."""
-        return dict(self.reply.content.config_records.get(records.REPORT, {}))
+        return dict(records.configs_of(self.reply.content).get(records.REPORT, {}))
 
     @property
     def nbytes(self) -> int:
@@ -168,7 +168,7 @@ def _signed(reply: Message, hospital: str) -> Message:
     """A refusal says whose it is."""
     if records.declined(reply):
         reply.content[records.REPORT] = ConfigRecord(
-            {**reply.content.config_records[records.REPORT], "hospital": hospital}
+            {**records.configs_of(reply.content)[records.REPORT], "hospital": hospital}
         )
     return reply
 
@@ -176,7 +176,8 @@ def _signed(reply: Message, hospital: str) -> Message:
 def _asked(message: Message, bundle: str, settings: str) -> Asked:
     """For the log, from a message that may hold anything."""
     kind = shown(message.metadata.message_type)
-    plan = message.content.config_records.get(records.PLAN, ConfigRecord()) if message.has_content() else ConfigRecord()
+    configs = records.configs_of(message.content) if message.has_content() else {}
+    plan = configs.get(records.PLAN, ConfigRecord())
     number = plan.get("round")
     round = number if isinstance(number, int) else 0
     return Asked(kind, shown(plan.get("run", "")), shown(plan.get("leg", "")), round, bundle, settings)

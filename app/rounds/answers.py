@@ -26,12 +26,6 @@ def sound(replies: Mapping[str, Evaluation | Refusal], config: Config, split: st
     return {name: _sound(name, reply, config, split) for name, reply in replies.items()}
 
 
-def is_histogram(counts: NDArray[Any], leading: tuple[int, ...] = ()) -> bool:
-    """Whether these are counts of scores, of negatives and of positives, in the fine bins."""
-    whole = np.issubdtype(counts.dtype, np.integer)
-    return whole and counts.shape == (*leading, 2, BINS) and bool((counts >= 0).all())
-
-
 def _sound(name: str, reply: Evaluation | Refusal, config: Config, split: str) -> Evaluation | Refusal:
     if isinstance(reply, Refusal) or not (wrong := list(_faults(reply, config, split))):
         return reply
@@ -49,8 +43,14 @@ def _faults(reply: Evaluation, config: Config, split: str) -> Iterator[str]:
     needed = ("validation",) if split == "validation" else ("validation", "test", "replicates")
     yield from (kind for kind in needed if kind not in reply.arrays)
     for kind, counts in reply.arrays.items():
-        if not is_histogram(counts, (config["replicates"],) if kind.endswith("replicates") else ()):
+        if not _is_histogram(counts, (config["replicates"],) if kind.endswith("replicates") else ()):
             yield kind
+
+
+def _is_histogram(counts: NDArray[Any], leading: tuple[int, ...] = ()) -> bool:
+    """Whether these are counts of scores, of negatives and of positives, in the fine bins."""
+    whole = np.issubdtype(counts.dtype, np.integer)
+    return whole and counts.shape == (*leading, 2, BINS) and bool((counts >= 0).all())
 
 
 def _is_noised(counts: NDArray[Any] | None, bins: int) -> bool:

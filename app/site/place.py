@@ -45,25 +45,28 @@ class Place:
     @cached_property
     def strategy(self) -> Federated:
         """The run's nine parts, as this hospital builds them."""
-        made: Federated = _built(json.dumps(self.config["strategy"], sort_keys=True))
+        made: Federated = self._part("strategy")
         return made
 
     @cached_property
     def training(self) -> Training:
         """The settings of local training."""
-        made: Training = _built(json.dumps(self.config["training"], sort_keys=True))
+        made: Training = self._part("training")
         return made
 
     @cached_property
     def augment(self) -> Augment:
         """What is done to training crops."""
-        made: Augment = _built(json.dumps(self.config["augment"], sort_keys=True))
+        made: Augment = self._part("augment")
         return made
 
     def network(self) -> nn.Module:
         """A model of its own for whoever asks; its tensors are to be set."""
-        made: nn.Module = copy.deepcopy(_built(json.dumps(self.config["model"], sort_keys=True)))
+        made: nn.Module = copy.deepcopy(self._part("model"))
         return made
+
+    def _part(self, name: str) -> Any:
+        return _built(json.dumps(self.config[name], sort_keys=True))
 
     @cached_property
     def terms(self) -> Terms | None:
