@@ -8,7 +8,6 @@ It proves which code ran. It does not prove that the code is private: that is wh
 """
 
 import logging
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from app.config import Config
 from app.deploy.approval import Approval, approval_of
 from app.deploy.bundle import digest, read_bundle
+from app.deploy.foreign import shown
 from app.deploy.hospital import Hospital
 from app.deploy.policy_check import check_plan, check_run
 from app.fingerprint import code_hash, config_hash
@@ -181,11 +181,6 @@ def _asked(message: Message, bundle: str, settings: str) -> Asked:
     number = plan.get("round")
     round = number if isinstance(number, int) else 0
     return Asked(kind, shown(plan.get("run", "")), shown(plan.get("leg", "")), round, bundle, settings)
-
-
-def shown(text: object) -> str:
-    """Another's text on one's own terminal and in one's own log: short, and nothing but plain signs."""
-    return re.sub(r"[^\w.=,+ -]", "?", str(text))[:80]
 
 
 def _spent(answer: Answer) -> dict[str, float]:

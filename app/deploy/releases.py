@@ -6,13 +6,11 @@ from importlib import metadata
 from pathlib import Path
 
 from app.deploy.coordinator import Coordinator
+from app.deploy.foreign import shown
 from app.fingerprint import code_hash
 
 HEADER = "fedvox-release"
 """Of a hospital's first request; Flower's signature beside it says whose it is."""
-
-LONGEST = 80
-"""Characters that are shown of what another side says."""
 
 
 def release() -> str:
@@ -37,7 +35,6 @@ def _lines(path: Path) -> list[str]:
 def _read(line: str) -> tuple[bytes, str] | None:
     try:
         facts = json.loads(line)
-        shown = "".join(sign for sign in str(facts["release"]) if sign.isalnum() or sign in " .+-")
-        return base64.b64decode(facts["key"], validate=True), shown[:LONGEST]
+        return base64.b64decode(facts["key"], validate=True), shown(facts["release"])
     except (ValueError, KeyError, TypeError):
         return None
