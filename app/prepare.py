@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.config import Config
+from app.config import Config, ConfigError
 from app.privacy.forecast import forecasts
+from app.privacy.policy import unowned
+from app.privacy.terms import terms_of
 from app.rounds.legs import held_out_folds
 from app.site.directory import cohort, open_site
 from app.site.site import divide
@@ -48,6 +50,7 @@ def prepare(config: Config, progress: Progress = lambda *_: None) -> dict[str, P
 
     Raises:
         DataError: data that cannot be used; no hospital whose test has both classes.
+        ConfigError: private training by patients whom a hospital's data do not tell apart.
     """
     if (synthetic := cohort(config)) is not None:
         synthetic.write(
@@ -79,6 +82,8 @@ def _prepare(config: Config, name: str, progress: Progress) -> Prepared:
     crops: Crops = site.crops(config, lambda n, of: progress(f"preparing hospital {name}", n, of))
     if not len(crops):
         raise EmptySource(f"hospital {name} has no labelled crop; check its folder and its labels")
+    if why := unowned(terms_of(config), crops.refs):
+        raise ConfigError(f"hospital {name}: {why}")
     tests = [divide(crops, config["split"], fold=fold, seed=config["seed"]).test for fold in folds]
     tested = np.concatenate([test.labels for test in tests])
     return Prepared(len(set(crops.patients)), len(crops), int(crops.labels.sum()), len(tested), int(tested.sum()))

@@ -18,6 +18,9 @@ class ScanRef:
     """Manufacturer (0008,0070), upper case; "" where unknown."""
     fold: int | None = None
     """Where the data set comes divided into folds (LUNA16's subset0 … subset9): which one; None elsewhere."""
+    is_patient_known: bool = True
+    """False where the data do not say whose scan it is: `patient` is then the scan's own name, and two scans of one
+    person count as two patients."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ COVERED = {
 }
 NOT_COVERED = {
     "patient": "that the hospital took part, how many patients it has, when it answered; a patient who is in two "
-    "hospitals pays in both",
+    "hospitals, or under two ids in one, pays for each by itself",
     "sample": "whether a patient is there at all; counts of patients and crops, and when the hospital answered",
     "site": "that the hospital took part; rows of the journal, norms and scores, which stay with the coordinator",
 }
@@ -28,6 +28,10 @@ NEIGHBOUR = {
     "patient": "the patient contributes zero everywhere; the number of patients, the rate and the steps are public",
     "sample": "the crop contributes zero everywhere; the number of crops, the rate and the steps are public",
 }
+WHO = (
+    "whoever has an id of their own in the hospital's data; a hospital whose data tell no ids declines, unless its own "
+    "file says that each scan is one patient (one_scan_a_patient)"
+)
 
 
 def page(config: Config, lines: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
@@ -61,6 +65,7 @@ def _private_facts(terms: Terms) -> dict[str, str]:
         "neighbouring data": NEIGHBOUR[part.unit],
         "covered": COVERED[part.unit],
         "not covered": NOT_COVERED[part.unit],
+        **({"who is a patient": WHO} if part.unit == "patient" else {}),
         "trusted": "the hospital itself, nobody else",
         "mechanism": f"DP-SGD: Poisson draws of rate {part.sample_rate:g}, {part.steps_a_round} steps in each of "
         f"{terms.rounds} rounds, fixed denominator",

@@ -13,11 +13,12 @@ policy:
     epsilon_max: 4.0              # of one run
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from app.privacy.terms import Terms
 from app.site.shield import Declined
+from data.samples import ScanRef
 
 LIMITS: Mapping[str, tuple[str, Callable[[Terms], float], bool]] = {
     "noise_min": ("noise multiplier", lambda terms: terms.noise, False),
@@ -45,6 +46,29 @@ def check_enough(policy: Mapping[str, Any], patients: int) -> None:
     """Raise Declined where fewer patients train than the hospital wants to hide among."""
     if patients < (least := policy.get("min_patients") or 0):
         raise Declined("policy-min-patients", f"{patients} patients train here; the policy wants at least {least}")
+
+
+def check_owned(terms: Terms | None, scans: Iterable[ScanRef]) -> None:
+    """Raise Declined where patients are to be hidden and the data do not say whose some scans are."""
+    if why := unowned(terms, scans):
+        raise Declined("policy-patients-unknown", why)
+
+
+def unowned(terms: Terms | None, scans: Iterable[ScanRef]) -> str:
+    """Why patients cannot be the unit here; "" where they can, or are not.
+
+    A person of two scans that nobody knows to be theirs would count as two, and be hidden half as well as promised.
+    """
+    if terms is None or terms.part.unit != "patient":
+        return ""
+    known = [scan.is_patient_known for scan in scans]
+    if all(known):
+        return ""
+    return (
+        f"{known.count(False)} of {len(known)} scans do not say whose they are, and ε is promised to patients; name "
+        "them (LUNA16: patients.csv; cubes: the key patient), say source.one_scan_a_patient=true if that is so, or "
+        "take strategy/privacy=sample, which promises less"
+    )
 
 
 def _broken(accepted: Mapping[str, Any], unit: str, terms: Terms | None) -> Iterator[tuple[str, str]]:

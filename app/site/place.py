@@ -13,7 +13,7 @@ from torch import nn
 
 from app.config import Config, build, compose, from_line
 from app.fingerprint import code_hash, config_hash
-from app.privacy.policy import check_accepted, check_enough
+from app.privacy.policy import check_accepted, check_enough, check_owned
 from app.privacy.refusals import check_private
 from app.privacy.terms import Terms, terms_of
 from app.rounds.legs import CENTRAL
@@ -146,10 +146,11 @@ def check_policies(place: Place) -> None:
     """Refuse what the hospital's own file does not accept, and what would leave beside what is paid for.
 
     Raises:
-        Declined: a limit of the policy.
+        Declined: a limit of the policy; private training by patients whom the data do not tell apart.
         ConfigError: a private run with settings that read patients' data elsewhere.
     """
     check_private(place.config)
+    check_owned(place.terms, place.parts.train.refs)
     for site in place.sites:
         check_accepted(site.policy, place.strategy.privacy.unit, place.terms)
         check_enough(site.policy, len(set(place.parts.train.patients)))

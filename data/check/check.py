@@ -60,7 +60,12 @@ def check_source(
     usable = (note for uid, note in headers.usable.items() if uid not in unusable)
     found = [*headers.findings, *usable, *(finding for read in reads for finding in read.findings), *measured]
     return Checked(
-        findings=tuple(sorted([*found, *_of_labels(headers)], key=lambda finding: list(Level).index(finding.level))),
+        findings=tuple(
+            sorted(
+                [*found, *_of_labels(headers), *_of_patients(headers)],
+                key=lambda finding: list(Level).index(finding.level),
+            )
+        ),
         stacks=headers.stacks,
         summary=summary_of(headers.source, headers.stacks, reads),
         statistics=statistics,
@@ -100,6 +105,19 @@ def _measured(headers: Headers, reads: Sequence[Read], rules: Rules) -> tuple[Si
         for oddity in rules.limits.oddities(statistics.numbers)
         if oddity.name != "labelled"
     ]
+
+
+def _of_patients(headers: Headers) -> Iterator[Finding]:
+    """Splits and privacy count patients; where nobody says whose a scan is, each counts as one."""
+    refs = headers.source.scans() if headers.source is not None else []
+    if unknown := [ref for ref in refs if not ref.is_patient_known]:
+        yield Finding(
+            Level.WARNING,
+            "patients-unknown",
+            f"{len(unknown)} of {len(refs)} scans do not say whose they are; each counts as one patient, and private "
+            "training by patients is declined",
+            "name each scan's patient, or set source.one_scan_a_patient to true if that is so",
+        )
 
 
 def _of_labels(headers: Headers) -> Iterator[Finding]:

@@ -1,7 +1,9 @@
 """Sets of ready-made cubes in one .npz: ours, and MedMNIST-3D's. Each cube is one scan with one place, its centre.
 
 Ours:      x (N, D, H, W) uint8 or int16, y (N,), and optionally patient, vendor (N,) text.
-MedMNIST:  train_images (N, D, H, W) uint8, train_labels (N, 1); val_*, test_* likewise. No patients: each cube is one.
+MedMNIST:  train_images (N, D, H, W) uint8, train_labels (N, 1); val_*, test_* likewise. No patients.
+
+Where patients are not told, each cube counts as one, and says that it is not known (`ScanRef.is_patient_known`).
 
 Voxel values are kept as they are (grey values 0 to 255 want `window_hu: [0, 255]` and `spacing_mm: null`); voxels
 count as 1 mm. Sources: arXiv:2110.14795 (MedMNIST v2) for the second layout.
@@ -45,6 +47,7 @@ class Cubes:
         path: the .npz file.
         vendor: keep the cubes of one scanner manufacturer only (ours), in any case; None keeps all.
         splits: which parts of a MedMNIST file to join.
+        one_scan_a_patient: the hospital's word that no two cubes are of one person, for a set that names no patients.
 
     Raises:
         MissingFolder: no such file.
@@ -55,6 +58,7 @@ class Cubes:
     path: str
     vendor: str | None = None
     splits: Sequence[str] = _MEDMNIST
+    one_scan_a_patient: bool = False
 
     @property
     def resident(self) -> bool:
@@ -94,7 +98,8 @@ class Cubes:
         uids = [f"{stem}#{row:06d}" for row in rows]
         patients = [archive.patients[row] for row in rows] if archive.patients else uids
         scanners = [archive.vendors[row] for row in rows] if archive.vendors else [""] * len(rows)
-        return tuple(ScanRef(*of_cube) for of_cube in zip(uids, patients, scanners, strict=True))
+        is_known = bool(archive.patients) or self.one_scan_a_patient
+        return tuple(ScanRef(*told, is_patient_known=is_known) for told in zip(uids, patients, scanners, strict=True))
 
     @cached_property
     def _rows(self) -> Mapping[str, int]:
@@ -139,8 +144,10 @@ def _ours(stored: Mapping[str, NDArray[Any]], file: Path) -> _Archive:
     for key, values in optional.items():
         if values.shape != y.shape:
             raise BadArchive(f"{file}: {key} has shape {values.shape}, y has {y.shape}; one value a cube is needed")
-    patients, vendors = (tuple(map(str, optional.get(key, ()))) for key in ("patient", "vendor"))
-    return _Archive(x, y, patients, tuple(vendor.strip().upper() for vendor in vendors))
+    patients, vendors = (tuple(str(value).strip() for value in optional.get(key, ())) for key in ("patient", "vendor"))
+    if "" in patients:
+        raise BadArchive(f"{file}: cube {patients.index('')} has no patient; give each one an id")
+    return _Archive(x, y, patients, tuple(vendor.upper() for vendor in vendors))
 
 
 def _medmnist(stored: Mapping[str, NDArray[Any]], file: Path, splits: tuple[str, ...]) -> _Archive:

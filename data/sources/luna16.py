@@ -6,7 +6,8 @@
     path/patients.csv                                       optional: seriesuid[,patient][,manufacturer]
 
 Tables may name scans that are not there (a user may hold one subset only). Without `patients.csv` each scan counts as
-one patient, as in LUNA16, which holds one scan a patient.
+one patient, and says that it is not known (`ScanRef.is_patient_known`): LUNA16 itself has patients of two scans
+(LIDC-IDRI-0332), and its own files do not tell.
 """
 
 import hashlib
@@ -43,6 +44,8 @@ class Luna16:
         negatives: keep at most so many candidates of class 0 a scan; None keeps all (LUNA16 has about 500 to each of
             class 1, more than any epoch can use).
         seed: decides which; one scan's choice does not depend on the other scans.
+        one_scan_a_patient: the hospital's word that no two scans are of one person, where no `patients.csv` says whose
+            they are.
 
     Raises:
         MissingFolder, EmptySource, BadTable
@@ -52,13 +55,14 @@ class Luna16:
     subsets: Sequence[int] | None = None
     negatives: int | None = None
     seed: int = 0
+    one_scan_a_patient: bool = False
 
     @property
     def resident(self) -> bool:
         return False
 
     def scans(self) -> list[ScanRef]:
-        return [ScanRef(uid, *self._patients.get(uid, (uid, "")), fold=_fold(at)) for uid, at in self._headers.items()]
+        return [self._ref(uid, at) for uid, at in self._headers.items()]
 
     def read(self, ref: ScanRef) -> CtVolume:
         volume = mhd.read(self._header(ref))
@@ -77,6 +81,10 @@ class Luna16:
         header = self._header(ref)
         voxels = (header.with_suffix(suffix) for suffix in (".raw", ".zraw"))
         return files_stamp([header, *(file for file in voxels if file.is_file())], below=header.parent)
+
+    def _ref(self, uid: str, header: Path) -> ScanRef:
+        patient, maker, is_known = self._patients.get(uid, (uid, "", self.one_scan_a_patient))
+        return ScanRef(uid, patient, maker, fold=_fold(header), is_patient_known=is_known)
 
     def _header(self, ref: ScanRef) -> Path:
         if ref.uid not in self._headers:
@@ -109,18 +117,23 @@ class Luna16:
         return tables.read_candidates(there[0]) if there else None
 
     @cached_property
-    def _patients(self) -> Mapping[str, tuple[str, str]]:
-        """(patient, manufacturer) by scan."""
+    def _patients(self) -> Mapping[str, tuple[str, str, bool]]:
+        """(patient, manufacturer, whether the patient is known) by scan."""
         path = self._folder / "patients.csv"
         if not path.is_file():
             return {}
         columns = read_columns(path, {"seriesuid": str}, optional={"patient": str, "manufacturer": str})
         uids = text(columns["seriesuid"])
+        is_known = "patient" in columns or self.one_scan_a_patient
         patients = text(columns["patient"]) if "patient" in columns else uids
+        if "" in patients:
+            raise BadTable(
+                f"{path}: scan {uids[patients.index('')]} has no patient; give each one an id"
+            )
         makers = text(columns["manufacturer"]) if "manufacturer" in columns else [""] * len(uids)
         if absent := [uid for uid in self._headers if uid not in set(uids)]:
             raise BadTable(f"{path}: no row for scan {absent[0]} ({len(absent)} such scans); name every scan's patient")
-        return {u: (p, maker.upper()) for u, p, maker in zip(uids, patients, makers, strict=True)}
+        return {u: (p, maker.upper(), is_known) for u, p, maker in zip(uids, patients, makers, strict=True)}
 
 
 def _fold(header: Path) -> int | None:

@@ -198,6 +198,36 @@ def test_what_a_hospital_does_not_accept_it_declines_by_name_and_pays_nothing(pr
     assert budget_of(folder, "GE").read() is None
 
 
+@pytest.fixture
+def nameless(hospitals):
+    """Three hospitals, of which the first does not know whose its cubes are."""
+    folder = hospitals()
+    with np.load(folder / "GE" / "cubes.npz") as whole:
+        arrays = {key: whole[key] for key in whole.files if key != "patient"}
+    np.savez(folder / "GE" / "cubes.npz", **arrays)
+    return folder
+
+
+def test_a_hospital_that_does_not_know_its_patients_promises_them_nothing(nameless, private, monkeypatch):
+    with pytest.raises(ConfigError, match=r"hospital GE: .* scans do not say whose they are.*one_scan_a_patient=true"):
+        private("told", "rounds=1", folder=nameless)
+    monkeypatch.setattr("app.prepare.unowned", lambda *_: "")  # as in a deployment, where nobody sees all hospitals
+    _, summary = private("run", "rounds=1", folder=nameless)
+    assert {one["code"] for one in summary["hospitals"]["GE"]["refused"]} == {"policy-patients-unknown"}
+    assert summary["hospitals"]["PHILIPS"]["refused"] == []
+    assert budget_of(nameless, "GE").read() is None
+
+
+@pytest.mark.parametrize("way", ["its word", "crops as units"])
+def test_such_a_hospital_takes_part_on_its_own_word_or_with_crops_as_units(nameless, private, way):
+    file = nameless / "GE" / "site.yaml"
+    if way == "its word":
+        file.write_text(file.read_text().replace("path: cubes.npz", "path: cubes.npz\n  one_scan_a_patient: true"))
+    unit = [] if way == "its word" else ["strategy/privacy=sample", "strategy.privacy.sample_rate=0.5"]
+    _, summary = private("run", "rounds=1", *unit, folder=nameless)
+    assert all(row["refused"] == [] for row in summary["hospitals"].values())
+
+
 def test_a_hospital_that_wants_private_training_declines_a_run_without(hospitals, tmp_path):
     folder = hospitals(accepted={"unit": ["patient"], "epsilon_max": 4.0})
     plain = [text for text in SMALL if not text.startswith(("federation=", "source", "partition="))]

@@ -163,6 +163,9 @@ def test_cubes_are_checked_as_far_as_they_can_be(tmp_path):
     assert not checked.is_refused
     assert "tissue_hu" not in checked.statistics.numbers
     assert checked.summary.labels == {"positive": 6, "negative": 6}
+    assert next(f.what for f in checked.findings if f.code == "patients-unknown").startswith("12 of 12 scans")
+    np.savez(tmp_path / "x.npz", x=x, y=np.arange(12) % 2, patient=np.arange(12).astype(str))
+    assert "patients-unknown" not in codes(check_source(Cubes(str(tmp_path / "x.npz")), grey))
 
 
 def test_progress_is_told_of_headers_and_pixels(folder):

@@ -66,6 +66,14 @@ def test_a_medmnist_file_is_joined_and_each_cube_is_a_patient(medmnist):
     assert len(Cubes(medmnist, splits=["val"]).scans()) == 1
 
 
+def test_whose_cubes_they_are_is_known_from_the_file_or_on_the_hospital_s_word_alone(ours, medmnist):
+    known = [
+        {ref.is_patient_known for ref in source.scans()}
+        for source in (Cubes(ours), Cubes(medmnist), Cubes(medmnist, one_scan_a_patient=True))
+    ]
+    assert known == [{True}, {False}, {True}]
+
+
 def test_the_voxels_are_in_memory_so_that_no_cache_need_copy_them(ours):
     assert Cubes(ours).resident
 
@@ -86,6 +94,7 @@ def test_a_file_that_is_written_again_is_read_again(ours):
         ({"x": X, "y": Y[1:]}, "labels"),
         ({"x": X / 255, "y": Y}, "whole numbers"),
         ({"x": X, "y": Y, "patient": np.array(["A"])}, "one value a cube"),
+        ({"x": X, "y": Y, "patient": np.array(["A", "B", " ", "C", "C", "D"])}, "cube 2 has no patient"),
         ({"x": np.array([{}], object), "y": Y}, "not a readable"),
     ],
 )

@@ -62,7 +62,7 @@ def test_a_table_of_manufacturers_makes_hospitals_by_scanner(folder):
 
 def test_scans_that_lie_flat_are_found(tmp_path):
     mhd.write(tmp_path / "1.7.mhd", scan(7))
-    assert Luna16(str(tmp_path)).scans() == [ScanRef("1.7", "1.7", "")]
+    assert Luna16(str(tmp_path)).scans() == [ScanRef("1.7", "1.7", "", is_patient_known=False)]
 
 
 def test_annotations_alone_are_nodules(folder):
@@ -125,6 +125,19 @@ def test_a_table_of_patients_names_them_and_their_scanners(folder):
     (folder / "patients.csv").write_text("seriesuid,patient\n1.2,P1\n1.5,P1\n")
     with pytest.raises(BadTable, match=r"no row for scan 1\.9"):
         Luna16(str(folder)).scans()
+    (folder / "patients.csv").write_text("seriesuid,patient\n1.2,P1\n1.5,\n1.9,P2\n")
+    with pytest.raises(BadTable, match=r"scan 1\.5 has no patient"):
+        Luna16(str(folder)).scans()
+
+
+@pytest.mark.parametrize("table", [None, "seriesuid,manufacturer\n1.2,GE\n1.5,GE\n1.9,GE\n"])
+def test_whose_scans_they_are_is_known_from_a_table_or_on_the_hospital_s_word_alone(folder, table):
+    if table:
+        (folder / "patients.csv").write_text(table)
+    assert {ref.is_patient_known for ref in Luna16(str(folder)).scans()} == {False}
+    assert {ref.is_patient_known for ref in Luna16(str(folder), one_scan_a_patient=True).scans()} == {True}
+    (folder / "patients.csv").write_text("seriesuid,patient\n1.2,P1\n1.5,P1\n1.9,P2\n")
+    assert {ref.is_patient_known for ref in Luna16(str(folder)).scans()} == {True}
 
 
 def test_untagged_padding_is_air(folder):
