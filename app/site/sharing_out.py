@@ -18,7 +18,8 @@ def partition_of(config: Config) -> Partition:
     if kind == "by_scanner":
         return ByScanner({str(_fact(hospitals, name, "scanner", kind)): name for name in hospitals})
     if kind == "dirichlet":
-        return Dirichlet(tuple(hospitals), float(config["partition"]["alpha"]), seed)
+        alpha, fewest = float(config["partition"]["alpha"]), int(config["partition"]["fewest"])
+        return Dirichlet(tuple(hospitals), alpha, seed, fewest)
     if kind == "by_size":
         return BySize(tuple(hospitals), float(config["partition"]["ratio"]), seed)
     raise ConfigError(f"partition.kind={kind}: there are shares, by_size, by_scanner and dirichlet")

@@ -189,6 +189,20 @@ def test_a_small_alpha_skews_labels_and_a_large_one_does_not():
     assert skew(0.3) > 3 * skew(100.0)
 
 
+@given(st.integers(0, 10_000), st.sampled_from([1, 10, 40]))
+@settings(max_examples=30, deadline=None)
+def test_every_hospital_of_a_skewed_draw_has_the_fewest_patients_wanted(seed, fewest):
+    held = Dirichlet("abcd", 0.1, seed=seed, fewest=fewest).assign(COHORT)
+    assert min(map(len, held.values())) >= fewest
+
+
+def test_a_draw_that_gives_everyone_enough_stands_whatever_else_was_wanted():
+    for seed in range(20):
+        first = Dirichlet("abc", 0.3, seed=seed, fewest=1).assign(COHORT)
+        again = Dirichlet("abc", 0.3, seed=seed, fewest=10).assign(COHORT)
+        assert (first == again) == (min(map(len, first.values())) >= 10)
+
+
 @pytest.mark.parametrize(
     "partition, says",
     [
@@ -199,7 +213,8 @@ def test_a_small_alpha_skews_labels_and_a_large_one_does_not():
         (Shares({"a": 1.0, "b": 1e-9}), "hospital b would get no patient"),
         (Dirichlet(["a"], -1.0), "positive"),
         (Dirichlet([], 1.0), "positive"),
-        (Dirichlet(["a", "b"], 1.0, fewest=200), "fewer than 200"),
+        (Dirichlet(["a"], 1.0, fewest=0), "partition.fewest 0; all positive"),
+        (Dirichlet(["a", "b"], 1.0, fewest=200), "fewer than 200; lower partition.fewest"),
     ],
 )
 def test_partitions_that_cannot_be_are_refused(partition, says):
