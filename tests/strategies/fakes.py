@@ -19,7 +19,7 @@ from strategies.privacy.none import NoPrivacy
 from strategies.selection import All as Everybody
 from strategies.server_opt import Sgd
 from strategies.sharing import All as Everything
-from strategies.types import Plan, Report, ServerState, Tensors
+from strategies.types import Plan, Report, RoundFacts, ServerState, Stop, Tensors
 from strategies.weighting import Size
 from strategies.wire.raw import Raw
 
@@ -163,3 +163,36 @@ def course(roster: Mapping[str, int], model: Tensors, **settings: Any) -> Course
     rounds = settings.pop("rounds", 1)
     plain = {"deadline_s": 0.2, "wait_s": 0.0, "gate": Gate(norm_ratio=None)}
     return Course(replace(PLAN, rounds=rounds), lambda grid: roster, ServerState(0, model), **{**plain, **settings})
+
+
+ZERO = vector(0, 0)
+
+
+def run(
+    hospitals: Mapping[str, Handler | Late],
+    strategy: Federated | None = None,
+    dead: Iterable[str] = (),
+    **settings: Any,
+) -> tuple[ServerState, Stop, list[RoundFacts], FakeGrid]:
+    """One run over named hospitals (name → handler). Returns state, stop, the facts of each round, and the grid."""
+    roster = {name: node for node, name in enumerate(hospitals, start=10)}
+    grid = FakeGrid({roster[name]: handler for name, handler in hospitals.items()}, {roster[name] for name in dead})
+    facts: list[RoundFacts] = []
+    listener = settings.pop("after_round", lambda state, fact: None)
+
+    def after_round(state: ServerState, fact: RoundFacts) -> Stop | None:
+        facts.append(fact)
+        return listener(state, fact)
+
+    model = settings.pop("model", ZERO)
+    state, stop = (strategy or federated()).run(grid, course(roster, model, after_round=after_round, **settings))
+    return state, stop, facts, grid
+
+
+def codes(facts: RoundFacts) -> dict[str, str]:
+    return {refusal.hospital: refusal.code for refusal in facts.refused}
+
+
+def drifting(plan: Plan, model: Tensors) -> Tensors:
+    """A delta that depends on model and round, so that whatever is lost on the way shows."""
+    return {"w": np.float32(0.1) * np.sin(model["w"] + plan.round)}

@@ -1,6 +1,6 @@
 """Kills a hospital's process at every step of a private round, or lets several race; prints what is left as JSON.
 
-A script, not a test: it forks, and pytest's process is no good place for that. See `test_budget.py`.
+A script, not a test: it forks, and pytest's process is no good place for that. See `test_budget_accidents.py`.
 """
 
 import json
