@@ -2,7 +2,8 @@
 
 It asks more often while a run is under way. flwr 1.41 asks its SuperLink for messages every 3 s and looks for a
 finished answer every 0.5 s, both fixed in the code: a round of a small model would wait most of its time. Here both are
-short for a while after a message, and Flower's own after that, so that idle hospitals do not load the coordinator.
+short for a while after a message, and Flower's own after that, so that idle hospitals do not load the coordinator. The
+parts of a message that are still on their way are looked for often, too.
 
 It presents the hospital's client certificate where the kit says mTLS: flwr 1.41 has no flag for one, but its client
 takes any TLS context. And it says which release is installed here when it is let in.
@@ -27,6 +28,7 @@ from app.deploy.children import die_with_parent
 from app.deploy.hospital import Hospital
 from app.deploy.reach import tls
 from app.deploy.releases import HEADER, release
+from strategies.exchange.arrivals import look_often
 
 if TYPE_CHECKING:
     from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
@@ -120,6 +122,7 @@ def main() -> None:
     # Names of two modules, in those modules alone.
     setattr(start_client_internal, "time", SimpleNamespace(sleep=Pauses().sleep))  # noqa: B010
     setattr(fleet_http_connection, "FleetHttpClient", Trusted(hospital))  # noqa: B010
+    look_often(start_client_internal, "pull_objects")
     flower_supernode()
     # Its loop gave up, over an error of TLS for example; the thread of its API would keep the process there for ever.
     logging.shutdown()

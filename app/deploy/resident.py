@@ -35,6 +35,7 @@ from flwr.supercore.interceptors import (
 )
 from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode.runtime import run_clientapp
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 from app.config import ConfigError
@@ -45,6 +46,7 @@ from app.site import place
 from app.site.place import Opening
 from app.site.shield import Handler
 from data.errors import DataError
+from strategies.exchange.arrivals import look_often
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     app = load()
+    look_often(run_clientapp, "pull_and_inflate_object_from_tree")
     gc.freeze()
     say("ready")
     serve(Hospital(args.dir), args.address, args.secret.read_bytes(), app)

@@ -2,7 +2,8 @@
 
 Replies are pulled one message id at a time, so that never more than one reply is in memory here. An answer belongs to
 the hospital whose message it replies to: where a node is gone, Flower's error reply names the SuperLink as its source.
-What has not come by the deadline is reported as a timeout, and still listened for until it is forgotten.
+What has not come by the deadline is reported as a timeout, and still listened for until it is forgotten; a reply that
+is coming in just then is waited for a little.
 """
 
 import logging
@@ -13,10 +14,15 @@ from dataclasses import dataclass, field
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from strategies.exchange.arrivals import given_up
+
 log = logging.getLogger(__name__)
 
 FIRST_POLL_S = 0.01
 """The pause between polls starts here and doubles up to the exchange's `poll_s`: quick rounds end quickly."""
+
+COMING_IN_S = 15.0
+"""So long after the deadline for what has begun to come: given up, it cannot be asked for again."""
 
 ERROR_CODES = {
     1: "app-not-loaded",
@@ -82,7 +88,7 @@ class Post:
         pause = FIRST_POLL_S
         while True:
             before = len(self.pending)
-            yield from self._sweep()
+            yield from self._sweep(end + COMING_IN_S)
             open_now = self._open(round)
             done = not open_now and (enough() or not self.pending)
             if done or time.monotonic() >= end:
@@ -95,9 +101,11 @@ class Post:
     def _open(self, round: int) -> list[str]:
         return [hospital for hospital, asked_in in self.pending.values() if asked_in == round]
 
-    def _sweep(self) -> Iterator[Answer]:
+    def _sweep(self, until: float) -> Iterator[Answer]:
         for key in list(self.pending):
-            for message in self.grid.pull_messages([key]):
+            with given_up(at=until):
+                messages = self.grid.pull_messages([key])
+            for message in messages:
                 if (asked := self.pending.pop(key, None)) is not None:
                     yield _answer(*asked, message)
 
