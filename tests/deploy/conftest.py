@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from app.cli import main
 from app.deploy.coordinator import Coordinator, open_coordinator
@@ -42,6 +44,11 @@ def bundle(tmp_path_factory):
     return path
 
 
+def amend(path: Path, **facts: Any) -> None:
+    """Change some values of a YAML file."""
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | facts))
+
+
 @dataclass
 class Federation:
     """Folders of all sides, made as the documentation says, and the processes that run now."""
@@ -63,6 +70,8 @@ class Federation:
         site, facts = self.site(name), cohort / HOSPITALS.get(name, "A") / "site.yaml"
         mtls = ["--mtls"] if self.coordinator.mtls else []
         assert main(["site", "init", str(site), "--name", name, "--site", str(facts), *mtls]) == 0
+        # The scans and their cache are every test's; what was spent and remembered is not.
+        amend(site / "site.yaml", state_dir="state", ledger_key="keys/ledger.key")
         assert main(["site", "approve", str(site), str(bundle), "--yes"]) == 0
         return site
 

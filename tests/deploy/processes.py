@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import psutil
+from safetensors.numpy import load_file
 
 from app.processes import end, tree
 
@@ -20,6 +22,10 @@ TINY = [
     "augment=flips", "replicates=20", "deadline_s=45", "wait_s=60", "comparison=off", "quorum=2",
 ]  # fmt: skip
 """A run whose training takes a second or two, so that what is seen is the deployment."""
+
+
+SAME = 1e-3
+"""Models of two runs that differ in nothing but who answered first are not further `apart`."""
 
 
 @dataclass
@@ -112,6 +118,17 @@ def journalled(run_dir: Path, is_wanted: Callable[[dict], bool], seconds: float)
         time.sleep(0.2)
     facts = [(line["round"], sorted(line["reports"]), line["refused"]) for line in rounds(run_dir)]
     raise AssertionError(f"no such round within {seconds:.0f} s; there are: {facts}")
+
+
+def apart(one: Path, other: Path) -> float:
+    """How far the models of two runs lie apart, relative to their size.
+
+    Not zero: which hospital answers first decides the last bit of a sum. A round too many or too few is some percent.
+    """
+    first, second = (load_file(run_dir / "model.safetensors") for run_dir in (one, other))
+    assert first.keys() == second.keys()
+    flat_first, flat_second = (np.concatenate([m[name].ravel() for name in first]) for m in (first, second))
+    return float(np.linalg.norm(flat_first - flat_second) / np.linalg.norm(flat_first))
 
 
 def wait_for_round(run_dir: Path, round: int, seconds: float = 120.0) -> None:

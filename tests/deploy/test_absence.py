@@ -8,7 +8,7 @@ from app.deploy.hospital import open_hospital
 from app.site.budget import Budget
 from strategies.privacy.events import DpSgd
 from tests.deploy.conftest import ONLINE_SECONDS
-from tests.deploy.processes import TINY, alive, journalled, rounds, wait_for_round
+from tests.deploy.processes import SAME, TINY, alive, apart, journalled, rounds, wait_for_round
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow]
 
@@ -64,7 +64,7 @@ def test_a_coordinator_that_falls_in_mid_round_ends_with_the_model_of_a_run_that
     resumed = two.run(run_dir, resume=True)
     assert resumed.ended(240) == 0, resumed.said()
     assert [line["round"] for line in rounds(run_dir)] == [1, 2, 3]
-    assert (run_dir / "model.safetensors").read_bytes() == (clean / "model.safetensors").read_bytes()
+    assert apart(clean, run_dir) < SAME
 
 
 def test_a_private_run_whose_coordinator_fell_is_resumed_and_no_round_is_paid_for_twice(two, tmp_path):

@@ -5,10 +5,9 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
-import yaml
 
 from app.deploy.coordinator import open_coordinator
-from tests.deploy.conftest import ONLINE_SECONDS, founded
+from tests.deploy.conftest import ONLINE_SECONDS, amend, founded
 from tests.deploy.processes import TINY, journalled, rounds, wait_for_round
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow]
@@ -101,9 +100,7 @@ def test_a_coordinator_with_a_full_disk_ends_the_run_and_says_how_to_go_on(tmp_p
 
 def test_a_coordinator_without_room_for_flowers_state_says_so_and_the_run_is_resumed(tmp_path, cohort, bundle):
     with founded(tmp_path) as federation, small_disk(tmp_path / "memory", 256) as filler:
-        settings = federation.home / "coordinator.yaml"
-        elsewhere = {"state_dir": str(filler.parent / "state")}
-        settings.write_text(yaml.safe_dump(yaml.safe_load(settings.read_text()) | elsewhere))
+        amend(federation.home / "coordinator.yaml", state_dir=str(filler.parent / "state"))
         federation.coordinator = open_coordinator(federation.home)
         for name in ("north", "south"):
             federation.enrol(name, cohort, bundle)
