@@ -8,7 +8,7 @@ from app.deploy.hospital import open_hospital
 from app.site.budget import Budget
 from strategies.privacy.events import DpSgd
 from tests.deploy.conftest import ONLINE_SECONDS
-from tests.deploy.processes import SAME, TINY, alive, apart, journalled, rounds, wait_for_round
+from tests.deploy.processes import SAME, STEADY, TINY, alive, apart, journalled, rounds, wait_for_round
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow]
 
@@ -50,8 +50,8 @@ def test_a_hospital_without_power_for_three_rounds_is_in_later_ones_and_pays_for
 def test_a_coordinator_that_falls_in_mid_round_ends_with_the_model_of_a_run_that_nothing_happened_to(two, tmp_path):
     coordinator, _ = two.up("north", "south")
     clean, run_dir = tmp_path / "clean", tmp_path / "fallen"
-    assert two.run(clean, *TINY, "rounds=3").ended(240) == 0
-    run = two.run(run_dir, *TINY, "rounds=3")
+    assert two.run(clean, *TINY, *STEADY, "rounds=3").ended(240) == 0
+    run = two.run(run_dir, *TINY, *STEADY, "rounds=3")
     wait_for_round(run_dir, 1)
     family = coordinator.family()
     coordinator.kill()

@@ -50,6 +50,13 @@ def test_a_certificate_of_another_authority_is_refused(up, tmp_path):
     assert answer(up, pair.certificate, pair.key).status_code == 400
 
 
+def test_a_certificate_that_has_ended_is_refused(up, tmp_path):
+    keys, ended = up.site("north") / "keys", tmp_path / "ended.crt"
+    request = (keys / "client.csr").read_bytes()
+    ended.write_bytes(certificates.make_client(up.coordinator.authority, request, "north", days=-1))
+    assert answer(up, ended, keys / "client.key").status_code == 400
+
+
 def test_with_one_the_key_is_asked_for_all_the_same(up):
     site = up.site("north")
     assert answer(up, site / "kit" / "client.crt", site / "keys" / "client.key").status_code == 401

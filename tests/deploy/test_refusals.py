@@ -189,15 +189,23 @@ def test_an_altered_bundle_is_refused_and_learns_a_code_only(up, tmp_path):
     assert str(up.site("north")) not in run.said()
 
 
-def test_a_run_without_privacy_is_refused_where_the_hospital_wants_it(up):
-    policy(up.site("north"), accepted={"unit": ["patient"]})
+@pytest.mark.parametrize(
+    ("limits", "open_again", "code"),
+    [
+        ({"accepted": {"unit": ["patient"]}}, {"accepted": {}}, "policy-unit"),
+        ({"configurations": ["0" * 16]}, {"configurations": []}, "policy-configuration"),
+    ],
+)
+def test_a_run_that_the_hospital_does_not_accept_learns_a_code_only(up, limits, open_again, code):
+    policy(up.site("north"), **limits)
     try:
-        run, written = refused_run(up, "disallowed")
+        run, written = refused_run(up, code)
         assert run.popen.returncode == 1
-        assert {line["code"] for line in written} == {"policy-unit"}
-        assert "policy-unit" in run.said()
+        assert {line["code"] for line in written} == {code}
+        assert code in run.said()
+        assert str(up.site("north")) not in run.said()
     finally:
-        policy(up.site("north"), accepted={})
+        policy(up.site("north"), **open_again)
 
 
 def test_a_run_over_the_hospital_s_cap_gets_no_answer_for_it(up):

@@ -7,7 +7,7 @@ import yaml
 
 from tests.deploy.capture import Capture
 from tests.deploy.conftest import ONLINE_SECONDS, amend
-from tests.deploy.processes import SAME, TINY, apart, journalled, rounds, wait_for_round
+from tests.deploy.processes import SAME, STEADY, TINY, apart, journalled, rounds, wait_for_round
 from tests.deploy.relay import Relay
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow]
@@ -53,14 +53,14 @@ def test_a_cut_wire_heals_and_the_hospital_is_in_the_rounds_again(two, tmp_path)
 def test_a_slow_long_and_lossy_wire_makes_the_same_model(two, tmp_path):
     ward = two.ward("north")
     _, sites = two.up("north", "south")
-    assert two.run(tmp_path / "quick", *TINY, "rounds=2").ended(240) == 0
+    assert two.run(tmp_path / "quick", *TINY, *STEADY, "rounds=2").ended(240) == 0
     assert sites["north"].interrupt() == 0
     relay = Relay(two.coordinator, delay_s=DELAY_S)
     through(relay, two.site("north"))
     ward.limit(RATE)
     ward.lose(LOST_PERCENT)
     two.start_site("north").wait_for("connected to the coordinator", ONLINE_SECONDS)
-    slow = two.run(tmp_path / "slow", *TINY, "rounds=2", "deadline_s=240")
+    slow = two.run(tmp_path / "slow", *TINY, *STEADY, "rounds=2", "deadline_s=240")
     assert slow.ended(400) == 0, slow.said()
     assert [sorted(line["reports"]) for line in rounds(tmp_path / "slow")] == [["north", "south"]] * 2
     assert apart(tmp_path / "quick", tmp_path / "slow") < SAME
@@ -112,6 +112,7 @@ def test_a_hospital_s_wire_carries_tls_to_the_coordinator_s_port_and_nothing_els
     assert first
     assert {payload[:2] for payload in first.values()} == {TLS_HANDSHAKE}
     assert sum(len(packet.payload) for packet in ours) > 50_000, "the wire saw no update"
+    print(f"{len(first)} connections, {len(ours)} packets out, {len(capture.packets) - len(ours)} in")
     site = two.site("north")
     words = [b"north", b"/v1/fleet", str(site).encode(), (site / "keys" / "node.pub").read_bytes().split()[1]]
     everything = b"".join(packet.payload for packet in capture.packets)
