@@ -12,6 +12,7 @@ from data.negatives import Negatives
 from data.samples import Candidate, ScanRef
 from data.sources.dicom_folder import DicomFolder
 from data.sources.source import Source
+from data.walk import files_below
 
 Labelled = tuple[str, list[Candidate]]
 """Scan uid, places."""
@@ -25,7 +26,7 @@ class LidcRule:
     """Which of LIDC-IDRI's nodules count, and as what.
 
     Args:
-        path: a folder with XML files anywhere below it; those of other scans are passed over.
+        path: a folder with XML files anywhere below it, linked folders too; those of other scans are passed over.
         readers: how many of four must have outlined a nodule.
         smallest_mm: least diameter.
         by_malignancy: 1 is a nodule rated malignant and 0 one rated benign; else every nodule is 1.
@@ -104,7 +105,7 @@ def _lidc(source: Source, refs: Sequence[ScanRef], rule: LidcRule) -> Mapping[st
 def _readings(folder: Path) -> Mapping[str, Reading]:
     """By series. The set's folders hold XML of chest X-rays too, which is none of ours."""
     found: dict[str, Reading] = {}
-    for file in sorted(folder.rglob("*.xml")):
+    for file in sorted(file for file in files_below(folder) if file.suffix.lower() == ".xml"):
         try:
             reading = read_reading(file)
         except BadReading:

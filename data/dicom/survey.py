@@ -4,8 +4,7 @@ Nothing is lost here: what is DICOM ends in exactly one stack, unless it is a se
 """
 
 import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from data.dicom.series import judge
 from data.dicom.stacks import Part, parts_of
 from data.errors import ContradictoryPatients, EmptyFile, MissingPatient, MissingSeries, ScanError
 from data.samples import ScanRef
+from data.walk import files_below
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def survey(
         resample: whether missing slices and uneven steps may be interpolated.
         progress: told after each file.
     """
-    files = sorted(_files(folder))
+    files = sorted(files_below(folder))
     of_series: dict[str, list[Plane]] = {}
     broken: dict[tuple[Path, type[ScanError]], list[tuple[Path, ScanError]]] = {}
     for done, file in enumerate(files, start=1):
@@ -91,20 +91,6 @@ def survey(
     found = [stack for planes in of_series.values() for stack in _stacks(planes, accept=accept, resample=resample)]
     _LOG.info("%s: %d files, %d stacks, %d of them usable", folder, len(files), len(found), _usable(found))
     return tuple(sorted([*found, *map(_of_broken, broken.values())], key=_rank))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file below; linked folders too, since exports are often gathered by links. Each folder once."""
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(parent)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        for name in names:
-            file = Path(parent, name)
-            if file.is_file():  # a pipe would wait for ever
-                yield file
 
 
 def _stacks(planes: Sequence[Plane], *, accept: frozenset[str], resample: bool) -> list[Stack]:

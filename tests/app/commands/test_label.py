@@ -57,6 +57,13 @@ def test_lidc_s_readings_and_lung_negatives_become_labels(capsys, folder, xml, t
     assert positive.diameter_mm > 3
 
 
+def test_xml_behind_a_link_is_found_as_dicom_is(capsys, folder, xml, tmp_path):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "set").symlink_to(xml[0], target_is_directory=True)
+    code, said = run(capsys, folder, tmp_path / "labels.csv", "--lidc", tmp_path / "links")
+    assert (code, "1 positive" in said.out) == (0, True)
+
+
 @pytest.mark.parametrize(("more", "counted"), [((), "1 positive, 0 negative"), (("--readers", 1), "1 positive, 1 neg")])
 def test_malignancy_may_be_what_is_told_apart(capsys, folder, xml, tmp_path, more, counted):
     code, said = run(capsys, folder, tmp_path / "labels.csv", "--lidc", xml[0], "--malignancy", *more)
