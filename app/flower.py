@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from app.config import CONF, Config, to_line
 from app.files import write_text
@@ -31,8 +31,8 @@ DRIVERS = ("nvidia-smi", "rocm-smi")
 START_SECONDS = 60.0
 """How long a SuperLink may take to come up; 5–10 s on two idle cores."""
 
-STATUS_SECONDS = 15.0
-"""How often Flower is asked whether the run still lives; each question costs a second of CPU."""
+STATUS_SECONDS = 30.0
+"""After so long without news, and then as often, Flower is asked whether the run still lives: a second of CPU each."""
 
 ANSWER_SECONDS = 120.0
 """How long a `flwr` command may take; a second or two on an idle core."""
@@ -62,19 +62,28 @@ class Link:
         return tail(self.log) if self.is_ours else f"see {self.log}"
 
 
+class Watch(Protocol):
+    """Who follows the run on this machine."""
+
+    def __call__(self) -> bool:
+        """Show what is new; whether the outcome is on disk. Called several times a second."""
+
+    def silence_s(self) -> float:
+        """Seconds since something was new."""
+
+
 def run(
     link: Link,
     config: Config,
     *,
     overrides: list[str],
     run_dir: Path,
-    watch: Callable[[], bool],
+    watch: Watch,
     submitted: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Start the application on a SuperLink and wait until it ended; an interrupt ends it there, too.
 
-    `watch` is called several times a second, shows progress, and says whether the outcome is on disk; `submitted`
-    is told Flower's number of the run.
+    `submitted` is told Flower's number of the run.
 
     Raises:
         FlowerError: Flower refused the application, its run failed, or the SuperLink ended.
@@ -95,11 +104,11 @@ def stop(link: Link, run_id: str) -> None:
         _flwr(["flwr", "stop", run_id, link.name], link)
 
 
-def _wait_for_outcome(link: Link, run_id: str, watch: Callable[[], bool]) -> None:
+def _wait_for_outcome(link: Link, run_id: str, watch: Watch) -> None:
     asked, silences = time.monotonic(), 0
     while not watch():
         time.sleep(0.2)
-        if time.monotonic() - asked < STATUS_SECONDS:
+        if min(time.monotonic() - asked, watch.silence_s()) < STATUS_SECONDS:
             continue
         if link.port is not None and not answers(link.port):
             raise FlowerError(f"Flower's SuperLink ended during the run: {link.last_words()}")

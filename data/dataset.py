@@ -7,6 +7,7 @@ batch as a whole. Nothing is read, decoded or resampled twice.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,14 @@ Progress = Callable[[int, int], None]
 """Called with (scans done, scans in all)."""
 
 
+class Voxels(Protocol):
+    """Where the voxels of a prepared scan come from."""
+
+    @property
+    def hu_ZYX(self) -> NDArray[np.int16]:  # noqa: N802 — its axes
+        """Inside the window."""
+
+
 @dataclass(frozen=True, eq=False)
 class Crops:
     """Labelled crops of one hospital, sorted by scan uid, inside a scan as its source lists them.
@@ -36,7 +45,7 @@ class Crops:
     preprocess: Preprocess
     refs: tuple[ScanRef, ...]
     """The scans that crops are cut from; a subset keeps them all."""
-    volumes: tuple[CtVolume, ...]
+    volumes: tuple[Voxels, ...]
     """Prepared, one a scan."""
     scan_N: NDArray[np.int64]
     """Index into `refs` and `volumes`."""
@@ -123,7 +132,7 @@ def open_crops(
 ) -> Crops:
     """Prepare every labelled scan of a source (or find it prepared) and place its crops.
 
-    Without a cache, and for sources whose voxels are in memory anyway, prepared scans stay in memory.
+    Without a cache, prepared scans stay in memory. Voxels that a source has in memory anyway are not kept twice.
 
     Raises:
         EmptySource: no labelled place in any scan.
@@ -135,12 +144,27 @@ def open_crops(
         raise EmptySource(
             f"{type(source).__name__} with {len(source.scans())} scans: no labelled place in any; check its labels"
         )
+    cheap = source.resident and preprocess.spacing_mm is None
     parts = []
     for done, (ref, found) in enumerate(places, start=1):
-        parts.append(_of_scan(ref, _prepared(source, ref, preprocess, cache), found, preprocess))
+        part = _of_scan(ref, _prepared(source, ref, preprocess, cache), found, preprocess)
+        parts.append(replace(part, volumes=(_OfSource(source, ref, preprocess),)) if cheap else part)
         if progress:
             progress(done, len(places))
     return joined(parts)
+
+
+@dataclass(frozen=True)
+class _OfSource:
+    """A scan prepared anew for each crop, where that is turning and windowing a cube: 40 µs, against its size twice."""
+
+    source: Source
+    ref: ScanRef
+    preprocess: Preprocess
+
+    @property
+    def hu_ZYX(self) -> NDArray[np.int16]:  # noqa: N802 — its axes
+        return self.preprocess.prepare(self.source.read(self.ref)).hu_ZYX
 
 
 def _prepared(source: Source, ref: ScanRef, preprocess: Preprocess, cache: Cache | None) -> CtVolume:

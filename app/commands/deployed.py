@@ -1,7 +1,6 @@
 """A run over hospitals on their own machines, started at their coordinator."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from app import flower
@@ -39,7 +38,7 @@ def deployed(superlink: str, overrides: list[str]) -> list[str]:
     return whole if wanted else [*whole, *named(members)]
 
 
-def run_at(superlink: str, job: Job, watch: Callable[[], bool]) -> None:
+def run_at(superlink: str, job: Job, watch: flower.Watch) -> None:
     """Run a job at a coordinator.
 
     Raises:

@@ -216,8 +216,11 @@ class _Watch:
             self._screen.round(line)
             self._beat = time.monotonic()
         self._seen = len(lines)
-        self._screen.waiting(time.monotonic() - self._beat)
+        self._screen.waiting(self.silence_s())
         return self._folder.summary.exists()
+
+    def silence_s(self) -> float:
+        return time.monotonic() - self._beat
 
 
 def _outcome(job: Job) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from app.addresses import Address
 from app.training.batches import Batch, Crops, batches, cut_count
 from app.training.best_epoch import BestEpoch
 from app.training.device import threads
+from app.training.optimiser import SGD, AdamW, Optimiser
 from app.training.precision import AMP, precision
 from strategies.local import Learned, Local
 from strategies.types import Tensor
@@ -42,7 +43,7 @@ class Training:
     lr: float
     optimiser: str = "adamw"
     momentum: float = 0.0
-    """Of SGD; AdamW's betas are torch's (0.9, 0.999)."""
+    """Of SGD; AdamW's betas are 0.9 and 0.999."""
     weight_decay: float = 0.0
     """Decoupled with AdamW, an L2 term with SGD."""
     epochs: int = 1
@@ -85,11 +86,11 @@ class Training:
             return self.epochs
         return min(self.epochs, math.ceil(self.steps / cut_count(crops, self.batch_size)))
 
-    def optimiser_of(self, trained: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    def optimiser_of(self, trained: Sequence[nn.Parameter]) -> Optimiser:
         """A fresh optimiser: no moment outlasts the round."""
         if self.optimiser == "sgd":
-            return torch.optim.SGD(trained, self.lr, self.momentum, weight_decay=self.weight_decay, fused=True)
-        return torch.optim.AdamW(trained, self.lr, weight_decay=self.weight_decay, fused=True)
+            return SGD(trained, self.lr, self.weight_decay, momentum=self.momentum)
+        return AdamW(trained, self.lr, self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def run_epoch(
     model: nn.Module,
     epoch: Iterable[Batch],
     *,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     loss_of: LossOf,
     correct: Callable[[], None] | None,
     clip_norm: float | None,
@@ -176,7 +177,7 @@ def run_epoch(
     """Step once per batch. Returns the mean loss over the crops, and the steps."""
     total, seen, steps = 0.0, 0, 0
     for x_BCZYX, y_B in epoch:
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         loss = loss_of(model(x_BCZYX).squeeze(1).float(), y_B)
         value = loss.item()
         if not math.isfinite(value):

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -133,6 +135,18 @@ def test_cubes_in_memory_are_not_copied_to_disk(tmp_path):
     crops = open_crops(Cubes(str(tmp_path / "a.npz")), Preprocess(None, 8, (0, 255)), Cache(str(tmp_path / "cache")))
     np.testing.assert_allclose(crops.batch(range(3))[0][:, 0] * 255, cubes, atol=1e-4)
     assert not (tmp_path / "cache").exists()
+
+
+def test_cubes_in_memory_are_not_kept_there_twice(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((100, 32, 32, 32), np.uint8), y=np.arange(100) % 2)
+    source = Cubes(str(tmp_path / "a.npz"))
+    assert len(source.scans()) == 100  # the archive has been read
+    tracemalloc.start()
+    crops = open_crops(source, Preprocess(None, 32, (0, 255)), None)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert crops.batch([99])[0].shape == (1, 1, 32, 32, 32)
+    assert held < 100 * 32**3 / 10
 
 
 def test_a_label_outside_its_scan_is_refused_with_the_scan(source, tmp_path):
