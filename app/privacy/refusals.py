@@ -79,6 +79,10 @@ TABLE: tuple[Row, ...] = (
         lambda c: c["budget"]["bins"] < LEAST_BINS or not c["budget"]["evaluation"] > 0,
         "budget: at least 2 bins and a share of evaluation above 0 are needed",
     ),
+    Row(
+        lambda c: not c["budget"]["epsilon_cap"] >= 0 or not 0 < c["budget"]["delta"] < 1,
+        "budget: an epsilon_cap of 0 or more and a delta strictly between 0 and 1 are needed",
+    ),
 )
 
 

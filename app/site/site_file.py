@@ -13,7 +13,7 @@ In a deployment `policy` may hold two more lists (app.deploy.policy_check): `ove
 may change, and `configurations`, hashes of the only ones that are answered.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,12 @@ POLICY: Mapping[str, type | tuple[type, ...]] = {
     "overrides": list,
     "configurations": list,
 }
+
+RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "epsilon_cap": (lambda cap: cap >= 0, "a number of 0 or more"),
+    "delta": (lambda delta: 0 < delta < 1, "a probability strictly between 0 and 1, below 1 / patients,"),
+}
+"""What a number must be beside a number: a cap of NaN is passed by nothing, and would limit nothing."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,9 @@ def _check_fields(path: Path, node: yaml.MappingNode, plain: Any, allowed: Mappi
         if not isinstance(plain[key], allowed[key]) or isinstance(plain[key], bool):
             wanted = allowed[key] if isinstance(allowed[key], type) else allowed[key][-1]
             raise ConfigError(f"{where}: {inside}{key} is {plain[key]!r}; a {wanted.__name__} is needed")
+        is_fine, needed = RANGES.get(key, (lambda _: True, ""))
+        if not is_fine(plain[key]):
+            raise ConfigError(f"{where}: {inside}{key} is {plain[key]!r}; {needed} is needed")
         if key == "policy" and isinstance(value_node, yaml.MappingNode):
             _check_fields(path, value_node, plain[key], POLICY, "policy.")
 
