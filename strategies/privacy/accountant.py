@@ -14,6 +14,9 @@ not private: ε is infinite.
 Sources: Koskela, Jälkö, Honkela 2020 (PLD), computed by google/differential-privacy's dp-accounting; Mironov, Talwar,
 Zhang 2019, "Rényi differential privacy of the sampled Gaussian mechanism", eq. 6 (integer orders); Canonne, Kamath,
 Steinke 2020, "The discrete Gaussian for differential privacy", proposition 12 (RDP to ε).
+
+dp-accounting takes a second and 50 MB to import, so it is imported where something is counted: runs that promise
+nothing come by here, too.
 """
 
 import math
@@ -23,10 +26,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent, get_sigma_gaussian
-from dp_accounting.pld import privacy_loss_distribution
-from dp_accounting.rdp import RdpAccountant
-from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp
 
 from strategies.errors import PartError
@@ -135,6 +134,8 @@ def calibrate(epsilon_target: float, delta: float, events: Callable[[float], Seq
     `events(z)` gives the whole plan at noise multiplier z: all rounds and evaluation releases.
     The result is rounded to the safe side, by at most 1e-4 of it.
     """
+    from scipy.optimize import brentq
+
     _check_delta(delta)
     _check_target(epsilon_target)
     target = math.log(epsilon_target)
@@ -153,6 +154,8 @@ def gaussian_noise(epsilon_target: float, delta: float, releases: int) -> float:
 
     Source: Balle & Wang 2018, "Improving the Gaussian mechanism for differential privacy", theorem 8.
     """
+    from dp_accounting import get_sigma_gaussian
+
     _check_delta(delta)
     _check_target(epsilon_target)
     if releases < 1:
@@ -213,6 +216,9 @@ def _self_composed(what: Mechanism, count: int) -> Any:
 
 @lru_cache(maxsize=64)
 def _one(what: Mechanism) -> Any:
+    from dp_accounting import NeighboringRelation
+    from dp_accounting.pld import privacy_loss_distribution
+
     return privacy_loss_distribution.from_gaussian_mechanism(
         standard_deviation=what.noise_multiplier,
         sampling_prob=what.sample_rate,
@@ -222,6 +228,9 @@ def _one(what: Mechanism) -> Any:
 
 
 def _rdp_epsilon(parts: Parts, delta: float) -> float:
+    from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
+    from dp_accounting.rdp import RdpAccountant
+
     accountant = RdpAccountant(list(FINE_ORDERS))
     for what, count in parts:
         gaussian = GaussianDpEvent(what.noise_multiplier)
