@@ -9,7 +9,7 @@ from flwr.clientapp import ClientApp
 
 from app.rounds.roster import HELLO, STATISTICS
 from app.site.outgoing import kept
-from app.site.shield import shielded
+from app.site.shield import Handler, shielded
 
 if TYPE_CHECKING:
     from app.privacy.payment import Statement
@@ -20,25 +20,33 @@ app = ClientApp()
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train on the hospital's own patients: model and plan in; delta and report out."""
-    return shielded(kept(_train))(message, context)
+    return _answered(_train, message, context)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Score a model on the patients that never trained one: model and plan in; score histograms out."""
-    return shielded(kept(_evaluate))(message, context)
+    return _answered(_evaluate, message, context)
 
 
 @app.query(HELLO.partition(".")[2])
 def hello(message: Message, context: Context) -> Message:
     """Say which hospital this node is."""
-    return shielded(kept(_hello))(message, context)
+    return _answered(_hello, message, context)
 
 
 @app.query(STATISTICS.partition(".")[2])
 def statistics(message: Message, context: Context) -> Message:
     """Say what the hospital's data measure, so that one that would poison the others is seen before round 1."""
-    return shielded(kept(_statistics))(message, context)
+    return _answered(_statistics, message, context)
+
+
+def _answered(handler: Handler, message: Message, context: Context) -> Message:
+    """The answer, packed where the question was."""
+    from strategies import records
+
+    reply = shielded(kept(handler))(message, context)
+    return records.packed(reply) if records.is_packed(message) else reply
 
 
 def _train(message: Message, context: Context) -> Message:

@@ -19,6 +19,11 @@ GRID = "flwr.superlink.grid.http_grid"
 """Where a coordinator's grid finds `pull_objects`; not imported where a run is simulated in one process."""
 
 
+def is_flowers(grid: object) -> bool:
+    """Whether messages go through Flower's runtime, and not from hand to hand in one process."""
+    return type(grid).__module__ == GRID
+
+
 def look_often(module: ModuleType, name: str) -> None:
     """Have one of Flower's modules look often for what is missing; `name` is its function for that."""
     setattr(module, name, partial(getattr(module, name), **OFTEN))

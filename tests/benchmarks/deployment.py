@@ -32,7 +32,7 @@ from tests.benchmarks.row import Row, Target, at_most, compared, skipped
 
 HOSPITALS = ("north", "south", "west")
 CUBES_EACH = 40
-ROUNDS = 6
+ROUNDS = 5
 """The first is not counted: processes and caches come up in it."""
 
 LONGEST_S = 900.0

@@ -1,13 +1,17 @@
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, ObjectUnavailableError, pull_objects
 from flwr.superlink.grid import http_grid
 
-from strategies.exchange import post
+from strategies import records
+from strategies.exchange import arrivals, post
 from strategies.exchange.arrivals import given_up, look_often
 from strategies.exchange.post import Post
+from strategies.types import Plan
+from tests.strategies.fakes import FakeGrid
 
 
 def missing_for(seconds):
@@ -55,3 +59,22 @@ def test_an_upload_that_stopped_does_not_keep_a_round_from_its_deadline(monkeypa
     [answer] = sent.collect(3, deadline_s=0.2)
     assert (answer.hospital, answer.code) == ("north", "timeout")
     assert time.monotonic() - began < 5
+
+
+class Runtime(Grid):
+    """Stands where Flower's own grid stands."""
+
+    __module__ = arrivals.GRID
+
+
+def test_over_flower_s_runtime_what_hospitals_share_is_packed_once_and_from_hand_to_hand_it_is_not():
+    FakeGrid({})
+    model = records.to_record({"w": np.ones(3, np.float32), "b": np.ones(2, np.float32)})
+    plan = Plan(run="r", leg="", round=1, rounds=1, seed=0, hospital="", fold=-1)
+    for grid, is_packed in ((Runtime(), True), (Grid(), False)):
+        asked = {name: records.request(1, "train", plan, model=model, ttl_s=9) for name in ("north", "south")}
+        Post(grid, poll_s=0.01).send(asked, round=1)
+        one, other = (message.content[records.MODEL] for message in asked.values())
+        assert one is other
+        assert (records.PACKED in one) == is_packed
+        assert records.names_in(one) == ["w", "b"]

@@ -85,6 +85,58 @@ def test_another_serialisation_is_refused():
         records.from_record(ArrayRecord({"w": Array("float32", (1,), "pickle", b"")}))
 
 
+# --- packed ---
+
+SEVERAL = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(7), "none": np.zeros((0, 2), np.float16)}
+
+
+def test_a_packed_record_is_one_array_of_the_same_tensors_and_shares_its_bytes():
+    record = records.pack(records.to_record(SEVERAL))
+    assert len(record) == 1
+    assert records.names_in(record) == list(SEVERAL)
+    back = records.from_record(record)
+    assert back.keys() == SEVERAL.keys()
+    for name, tensor in SEVERAL.items():
+        assert back[name].dtype == tensor.dtype
+        np.testing.assert_array_equal(back[name], tensor)
+    whole = np.frombuffer(next(iter(record.values())).data, np.uint8)
+    assert np.shares_memory(back["w"], whole)
+    assert not back["w"].flags.writeable
+    assert back["w"].flags.aligned
+
+
+def test_tensors_that_are_packed_differently_are_different_objects_and_the_same_ones_are_one():
+    one, same = (records.pack(records.to_record(SEVERAL)) for _ in range(2))
+    other = records.pack(records.to_record(SEVERAL | {"n": np.array(8)}))
+    assert one.object_id == same.object_id != other.object_id
+
+
+@pytest.mark.parametrize("record", [ArrayRecord(), records.to_record(vector(1))], ids=["empty", "single"])
+def test_where_nothing_is_to_be_gained_a_record_stays_as_it_is(record):
+    assert records.pack(record) is record
+
+
+@pytest.mark.parametrize(
+    ("cut", "put"), [(slice(None, 4), b""), (slice(None, -200), b""), (slice(8), b"{"), (slice(8), b'["w"]')]
+)
+def test_a_packed_record_that_was_tampered_with_is_refused(cut, put):
+    data = next(iter(records.pack(records.to_record(SEVERAL)).values())).data
+    torn = data[cut] if not put else len(put).to_bytes(8, "little") + put
+    with pytest.raises(RecordError):
+        records.from_record(ArrayRecord({records.PACKED: Array("uint8", (len(torn),), records.PACKED, torn)}))
+
+
+def test_an_answer_is_read_the_same_whether_it_was_packed_or_not():
+    report = Report("A", 3, 1, 1)
+    update = {"w": np.ones((2, 3), np.float32), "b": np.ones(2, np.float32)}
+    plain, packed = (records.reply(asked(), {"values": update}, report) for _ in range(2))
+    assert not records.is_packed(plain)
+    assert records.is_packed(records.packed(packed))
+    for encoded, _ in map(records.read_update, (plain, packed)):
+        for name, tensor in update.items():
+            np.testing.assert_array_equal(encoded["values"][name], tensor)
+
+
 def test_a_plan_arrives_as_it_was_sent():
     message = asked(lr_scale=0.25, code="abc", score=True)
     assert records.read_plan(message) == replace(

@@ -41,6 +41,16 @@ def test_an_ordinary_answer_may_leave():
     assert answer() == []
 
 
+def test_a_packed_question_says_which_tensors_may_leave_as_well():
+    two = {**MODEL, "conv.bias": np.ones(2, np.float32)}
+    asked = records.packed(records.request(1, "train", PLAN, model=records.to_record(two), ttl_s=60))
+    asked.metadata.__dict__["_message_id"] = "1"
+    assert records.is_packed(asked)
+    assert list(unlisted(asked, records.reply(asked, {"values": two}, REPORT))) == []
+    [fault] = unlisted(asked, records.reply(asked, {"values": {"Anna": MODEL["conv.weight"]}}, REPORT))
+    assert "'Anna'" in fault
+
+
 def test_an_ordinary_scoring_may_leave():
     facts = {"hospital": "north", "round": 2, "patients": 4, "test_patients": 1, "device": "cpu", "noise_sd": 0.5}
     reply = records.scores(question(), facts, {name: np.zeros(3) for name in SCORES})
