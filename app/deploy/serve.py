@@ -41,7 +41,7 @@ STOP_SECONDS = 5.0
 LOG_BYTES, LOGS_KEPT = 10_000_000, 5
 
 AT_ONCE = {"FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PUSHES": "8", "FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PULLS": "8"}
-"""A message is an object a tensor, each a request; Flower sends two at a time, which a long way makes slow."""
+"""A model is an object for every 5 MiB, each a request; Flower sends two at a time, which a long way makes slow."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from flwr.app import Context, Message
+from flwr.app import ArrayRecord, Context, Message
 
 from app.site import told
 from app.site.shield import Declined, Handler
@@ -69,7 +69,7 @@ def unlisted(asked: Message, reply: Message) -> Iterator[str]:
     plan = records.read_plan(asked) if records.PLAN in asked.content else None
     for record in configs.values():
         yield from (f"fact {key!r} of {value!r}" for key, value in record.items() if not _may_leave(key, value, plan))
-    received = set(records.names_in(asked.content[records.MODEL])) if records.MODEL in asked.content else set()
+    received = set(records.names_in(records.arrays_of(asked.content).get(records.MODEL, ArrayRecord())))
     for name, tensors in arrays.items():
         listed = SCORES if name == records.SCORES else received
         yield from (f"tensor {tensor!r} in {name!r}" for tensor in tensors if tensor not in listed)
