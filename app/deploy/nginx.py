@@ -34,8 +34,8 @@ BODY_MIB = 8
 """Flower's chunks are 5 MiB."""
 
 REQUESTS_A_SECOND, BURST = 200, 2000
-"""For one address, which hospitals may share. A model is an object for every 5 MiB, each a request; more than a burst is
-answered 503, which a SuperNode tries again."""
+"""For one address, which hospitals may share. A model is an object for every 5 MiB, each a request. More than a burst
+is answered 503, which a SuperNode tries again."""
 
 CONNECTIONS = 64
 """At once from one address."""
