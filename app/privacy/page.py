@@ -47,13 +47,28 @@ def warnings(config: Config, lines: Sequence[Mapping[str, Any]], summary: Mappin
     return [*(_of_terms(terms, summary) if terms else _of_releases(lines))]
 
 
+def section(config: Config, lines: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The page's facts and warnings for scripts; ε of each hospital stands in its own row. {} where nothing ran."""
+    if not (facts := _facts(config, lines)):
+        return {}
+    return {
+        **{name.replace(" ", "_"): value for name, value in facts.items()},
+        "warnings": warnings(config, lines, summary),
+    }
+
+
+def _facts(config: Config, lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What was promised and done, by its name on the page; {} where no mechanism ran."""
+    if (terms := terms_of(config)) is not None:
+        return _private_facts(terms)
+    return _server_facts(lines) if releases(lines) else {}
+
+
 def _head(config: Config, lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "# Privacy of this run\n"
-    terms, made = terms_of(config), releases(lines)
-    if terms is None and not made:
+    if not (facts := _facts(config, lines)):
         yield "No privacy mechanism ran. No noise was added, no ε is claimed, and updates may tell about patients."
         return
-    facts = _private_facts(terms) if terms else _server_facts(lines)
     yield "| | |\n|---|---|"
     yield from (f"| {name} | {value} |" for name, value in facts.items())
 

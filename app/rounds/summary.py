@@ -20,7 +20,7 @@ from app.files import replacing, write_json, write_text
 from app.fingerprint import code_hash
 from app.metrics import classification, released
 from app.privacy.costs import cost
-from app.privacy.page import page
+from app.privacy.page import page, section
 from app.rounds.folder import RunFolder
 from app.rounds.legs import CENTRAL, Leg
 from strategies.types import Refusal, Stop
@@ -97,7 +97,10 @@ def write_scores(path: Path, answers: Mapping[str, Answer]) -> None:
 
 def _written(config: Config, folder: RunFolder, summary: dict[str, Any]) -> dict[str, Any]:
     """The privacy page first: who waits for the summary finds both."""
-    write_text(folder.privacy, page(config, folder.lines(), summary))
+    lines = folder.lines()
+    write_text(folder.privacy, page(config, lines, summary))
+    if privacy := section(config, lines, summary):
+        summary["privacy"] = privacy
     write_json(folder.summary, summary)
     return summary
 

@@ -134,6 +134,12 @@ def test_every_hospital_pays_what_the_run_promised_and_the_page_says_so(private,
     text = run.privacy.read_text()
     assert "| GE | 3.20 | 1e-05 | 8 |" in text
     assert "too few for ε 3.2" in text
+    told = summary["privacy"]
+    assert (told["unit"], told["clipping_bound"]) == ("patient", "1 (L2, of one unit's gradient)")
+    assert told["randomness"].startswith("AES-256-CTR")
+    assert all(f"| {name.replace('_', ' ')} | {said} |" in text for name, said in told.items() if name != "warnings")
+    assert told["warnings"]
+    assert all(f"* {said}" in text for said in told["warnings"])
 
 
 def test_a_second_run_is_declined_where_it_would_pass_the_cap(private, hospitals):
@@ -257,6 +263,8 @@ def test_a_fault_in_the_data_leaves_as_declined_and_nothing_else(private, hospit
     [
         ("training.class_balance=true", "training.class_balance=false"),
         ("stopping.patience=3", "stopping=never"),
+        ("budget.delta=1.5", "delta strictly between 0 and 1"),
+        ("budget.epsilon_cap=-1", "epsilon_cap of 0 or more"),
         ("split=folds", "split=keyed"),
         ("federation.mode=central", "federation.mode=federated"),
         ("baseline=nonzero_voxels", "baseline=null"),
