@@ -59,7 +59,7 @@ def add_scaled(into: Tensor, tensor: Tensor, factor: float) -> None:
 
 
 def set_scaled(into: Tensor, tensor: Tensor, factor: float) -> None:
-    """Put factor · tensor into zeros. Adding would read them first, and memory not yet written to is slow to read."""
+    """Put factor · tensor into memory that holds nothing yet."""
     np.multiply(tensor, into.dtype.type(factor), out=into, dtype=into.dtype)
 
 

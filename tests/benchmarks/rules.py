@@ -80,15 +80,15 @@ def _times(model: Tensors, updates: Sequence[ArrayRecord], hospitals: int, *, fu
 
 
 TARGETS = {
-    "mean": {"read and add": 1.5, "Flower": 1.0},
+    "mean": {"read, add, apply": 1.5, "Flower": 1.0},
     "median": {"Flower": 1.0},
     "krum": {"Flower": 1.0},
     "geometric_median": {"plain Weiszfeld": 1.0},
 }
 
 WHAT = {
-    "read and add": "each tensor added to a sum from where it lies; ours also opens a second sum for updates of other "
-    "size, puts both together, and applies them",
+    "read, add, apply": "each tensor added to a sum from where it lies, the mean of it added to the model; ours also "
+    "checks every norm, opens a second sum for updates of other size, and puts both together",
     "Flower": "flwr 1.41, aggregate_train of its own strategy",
     "plain Weiszfeld": f"numpy, {WEISZFELD_PASSES} passes over all updates (Pillutla et al. 2022, alg. 2)",
 }
@@ -106,7 +106,7 @@ def _references(
         "Flower": lambda: FLOWERS[rule]().aggregate_train(1, _for_flower(asked, updates))
     }
     if rule == "mean":
-        theirs["read and add"] = lambda: aggregation.read_and_add(updates, hospitals)
+        theirs["read, add, apply"] = lambda: aggregation.read_add_and_apply(model, updates, hospitals)
     return theirs
 
 

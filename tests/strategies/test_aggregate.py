@@ -14,7 +14,7 @@ from strategies.aggregate.krum import Krum
 from strategies.aggregate.mean import Mean
 from strategies.aggregate.robust import Median, TrimmedMean
 from strategies.aggregate.sorting import network, sort_rows
-from strategies.errors import NoWeight, PartError
+from strategies.errors import Misstated, NoWeight, PartError
 
 RULES = [Mean(), Median(), TrimmedMean(0.3), Krum(0), Krum(1, 2), GeometricMedian()]
 IDS = ["mean", "median", "trimmed", "krum", "multikrum", "geometric"]
@@ -151,6 +151,24 @@ def test_an_update_of_zeros_takes_weight_without_tensors():
     fold.add("A", {"w": np.float32([4])}, 1.0)
     fold.add("B", {}, 3.0)
     np.testing.assert_allclose(fold.combine().delta["w"], [1])
+
+
+@pytest.mark.parametrize("first", [{}, {"w": np.float32([4])}])
+def test_what_lay_in_a_sums_memory_before_its_first_update_is_never_read(first):
+    sums = [Mean().begin({"w": np.zeros(1, np.float32)}) for _ in range(4)]
+    for one in sums:
+        one.total["w"].fill(np.nan)
+    nothing_yet, refused, used, more = sums
+    with pytest.raises(Misstated):
+        refused.add("X", {"w": np.float32([2])}, 1.0, norm=9.0)
+    used.add("A", first, 1.0)
+    used.merge(refused)
+    nothing_yet.merge(used)
+    more.add("B", {"w": np.float32([8])}, 3.0)
+    nothing_yet.merge(more)
+    combined = nothing_yet.combine()
+    np.testing.assert_allclose(combined.delta["w"], [(first.get("w", [0])[0] + 24) / 4])
+    assert combined.weights == {"A": 0.25, "B": 0.75}
 
 
 def test_the_mean_drops_each_update_once_it_is_added():
