@@ -212,6 +212,7 @@ def _report(work: Work, done: Fit, histogram: NDArray[np.int64], seconds: float)
         device=devices.describe(work.device),
         score=own_score,
         data_age_months=place.sites[0].data_age_months,
+        memory_mb=devices.free_mb(work.device),
         histogram=tuple(int(count) for count in histogram.ravel()),
     )
 

@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import torch
+
+MB = 1 << 20
 
 
 class DeviceError(ValueError):
@@ -32,6 +35,12 @@ def choose(wanted: str) -> torch.device:
 def describe(device: torch.device) -> str:
     """Name the device as the tables show it: "cpu", "cuda:0 NVIDIA H200"."""
     return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+
+
+def free_mb(device: torch.device) -> float:
+    """Memory that training could still take there, in whole MB: the GPU's, or this machine's."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return float(free // MB)
 
 
 @contextmanager

@@ -27,8 +27,8 @@ from app.rounds import folder as folders
 from app.rounds.checkpoint import load_state
 from app.tensor_files import read_groups
 
-VARY = {"seconds", "run"}
-"""What two runs of the same may differ in: how long it took, and what they are called."""
+VARY = {"seconds", "memory_mb", "run"}
+"""What two runs of the same may differ in: how long it took, what memory was free, and what they are called."""
 
 
 class Killer:

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 from app import client_app
 from app.commands import console, launch
 from app.config import ConfigError, build, compose
+from app.site import work
 from models.weights import WeightsError
 from strategies import records
 
@@ -138,3 +139,14 @@ def test_hospitals_stop_early_where_their_own_validation_patients_say_so(run):
     steps = [{n: r["steps"] for n, r in f.lines()[0]["reports"].items()} for f in (folder, full)]
     assert all(steps[0][name] <= steps[1][name] for name in steps[1])
     assert steps[0] != steps[1]
+
+
+def test_a_hospital_that_reports_too_little_memory_is_asked_last(run, monkeypatch):
+    free = iter([100.0, *[9000.0] * 20])
+    monkeypatch.setattr(work.devices, "free_mb", lambda device: next(free))
+    folder, _ = run("strategy/selection=dynamic", "strategy.selection.memory_mb=4000", "rounds=2")
+    first, second = folder.lines()
+    (tight,) = [name for name, report in first["reports"].items() if report["memory_mb"] == 100.0]
+    assert len(first["reports"]) == 3
+    # of three hospitals with room at two, at most ⌈(0.3 + 0.5 · 2/3) · 3⌉ = 2 are asked
+    assert tight not in second["asked"]

@@ -1,9 +1,10 @@
 """A device is what was asked for, or an error that says why not."""
 
+import psutil
 import pytest
 import torch
 
-from app.training.device import DeviceError, choose, describe, threads
+from app.training.device import DeviceError, choose, describe, free_mb, threads
 
 
 def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch):
@@ -34,6 +35,13 @@ def test_other_words_are_refused_with_the_right_ones(wanted):
 
 def test_the_cpu_is_described_by_its_name():
     assert describe(torch.device("cpu")) == "cpu"
+
+
+def test_free_memory_is_this_machine_s_or_the_gpu_s(monkeypatch):
+    total = psutil.virtual_memory().total / 2**20
+    assert 0 < free_mb(torch.device("cpu")) < total
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda where: (3 * 2**30 + 5, 8 * 2**30))
+    assert free_mb(torch.device("cuda", 1)) == 3072
 
 
 def test_threads_are_set_inside_and_restored_after_an_error():
