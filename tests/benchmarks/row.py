@@ -29,7 +29,8 @@ def at_least(value: float) -> Target:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of bench.json. `ours`, `reference`, `ratio` and `met` are None where nothing could be measured."""
+    """A row of bench.json. `ours`, `reference`, `ratio` and `met` are None where nothing could be measured, the last
+    three where there is nothing to compare with."""
 
     name: str
     ours: float | None
@@ -43,7 +44,9 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        return {None: "skipped", True: "met", False: "MISSED"}[self.met]
+        if self.met is None:
+            return "skipped" if self.ours is None else "measured"
+        return "met" if self.met else "MISSED"
 
 
 def compared(name: str, *, ours: float, reference: float, unit: str, target: Target, note: str) -> Row:
