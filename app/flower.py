@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from app.config import CONF, Config, to_line
+from app import sources
+from app.config import Config, to_line
 from app.files import write_text
 from app.home import home
 from app.processes import answers, dying_with_parent, free_port, tail, uninterrupted
@@ -170,8 +171,9 @@ def _submit(link: Link, settings: Mapping[str, Any], federation: str) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".toml", encoding="utf-8") as file:
         file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
         file.flush()
-        command = ["flwr", "run", str(CONF.parent), link.name, "--run-config", file.name, "--format", "json"]
-        done = _flwr([*command, *(["--federation-config", federation] if federation else [])], link)
+        with sources.alone() as app:
+            command = ["flwr", "run", str(app), link.name, "--run-config", file.name, "--format", "json"]
+            done = _flwr([*command, *(["--federation-config", federation] if federation else [])], link)
     answer = _last_json(done.stdout)
     if done.returncode or "run-id" not in answer:
         raise FlowerError(f"Flower did not accept the run: {' '.join((done.stdout + done.stderr).split())[-400:]}")

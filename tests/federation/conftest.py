@@ -1,5 +1,6 @@
 """Runs of the real two apps over LocalGrid, on cubes small enough for seconds."""
 
+import numpy as np
 import pytest
 
 from app.commands import console, launch
@@ -26,3 +27,16 @@ def run(overrides, tmp_path):
         return job.folder, launch.start(job, engine="inprocess", superlink=None, screen=console.Console())
 
     return do
+
+
+@pytest.fixture(scope="module")
+def few_cubes(tmp_path_factory):
+    """Twelve patients a hospital, two cubes each."""
+    rng = np.random.default_rng(7)
+    y = np.tile([0, 1], 36)
+    x = rng.integers(0, 90, (72, 16, 16, 16)).astype(np.uint8)
+    x[y == 1, 5:11, 5:11, 5:11] += 120
+    vendor = np.array(["GE", "SIEMENS", "PHILIPS"])[np.arange(72) // 2 % 3]
+    path = tmp_path_factory.mktemp("few") / "cubes.npz"
+    np.savez(path, x=x, y=y, patient=np.repeat(np.arange(36), 2).astype(str), vendor=vendor)
+    return path

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.federation.conftest import SMALL
@@ -15,18 +14,6 @@ STATE_EVERYWHERE = ["strategy=scaffold", "strategy/server_opt=adam", "strategy/w
 
 STRIDE = 3
 """A write takes five steps (open, sync, rename, remove, sync), so every kind of step is met in some write."""
-
-
-@pytest.fixture
-def few_cubes(tmp_path):
-    """Twelve patients a hospital, two cubes each."""
-    rng = np.random.default_rng(7)
-    y = np.tile([0, 1], 36)
-    x = rng.integers(0, 90, (72, 16, 16, 16)).astype(np.uint8)
-    x[y == 1, 5:11, 5:11, 5:11] += 120
-    vendor = np.array(["GE", "SIEMENS", "PHILIPS"])[np.arange(72) // 2 % 3]
-    np.savez(tmp_path / "cubes.npz", x=x, y=y, patient=np.repeat(np.arange(36), 2).astype(str), vendor=vendor)
-    return tmp_path / "cubes.npz"
 
 
 @pytest.mark.slow
