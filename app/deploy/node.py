@@ -8,13 +8,15 @@ parts of a message that are still on their way are looked for often, too.
 It presents the hospital's client certificate where the kit says mTLS: flwr 1.41 has no flag for one, but its client
 takes any TLS context. And it says which release is installed here when it is let in.
 
-It makes a request again whose connection broke off.
+It makes a request again whose connection broke off, and a heartbeat at which the coordinator failed. It ends, to be
+started again, where Flower would go on without heartbeats: asking for messages, yet offline to the coordinator.
 """
 
 import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +35,9 @@ from strategies.exchange.arrivals import look_often
 if TYPE_CHECKING:
     from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
     from flwr.supernode.fleet_http_client import FleetHttpClient
+
+log = logging.getLogger("flwr")
+"""Flower's own: what it says is kept, and put into words for the console (`app.deploy.voices`)."""
 
 ASKING_S, QUICK_ASKING_S = 3.0, 0.5
 """Flower's pause between questions, and ours while a run is under way."""
@@ -95,6 +100,33 @@ class Patient:
             raise type(error)("the connection broke off") from error
 
 
+@dataclass
+class Heart:
+    """Says of a heartbeat at which the coordinator failed that it did not arrive, so that it is sent again.
+
+    A full disk at the coordinator makes a 500 of each. At that, flwr 1.41 sends no more of them
+    (fleet_http_connection.py lets the error end the thread of heartbeat.py); one that did not arrive it sends again,
+    20 s later at the most.
+    """
+
+    is_failing: bool = False
+
+    def intercept(self, context: "ProtobufRequestContext", call_next: "ProtobufCall") -> httpx.Response:
+        """As Flower's client calls its interceptors."""
+        response = call_next(context)
+        if context.rpc_method.endswith("/SendNodeHeartbeat"):
+            self._heed(response)
+        return response
+
+    def _heed(self, response: httpx.Response) -> None:
+        was_failing, self.is_failing = self.is_failing, response.is_server_error
+        answer = f"{response.status_code} {response.reason_phrase}"
+        if self.is_failing != was_failing:
+            log.warning("Heartbeat answered %s", answer)
+        if self.is_failing:
+            raise httpx.RemoteProtocolError(f"heartbeat answered {answer}")
+
+
 @dataclass(frozen=True)
 class Trusted:
     """Makes Flower's client with a TLS context of ours: the kit's authority, and the client certificate."""
@@ -107,14 +139,24 @@ class Trusted:
         """In the place of Flower's own, with its arguments."""
         from flwr.supernode.fleet_http_client import FleetHttpClient
 
-        all_of_them = [*interceptors, Introduced(release()), Patient()]
+        all_of_them = [*interceptors, Introduced(release()), Heart(), Patient()]
         context = tls(self.hospital, self.hospital.kit())
         return FleetHttpClient(f"https://{server_address}", interceptors=all_of_them, verify=context)
+
+
+def end_with_thread(fault: threading.ExceptHookArgs) -> None:
+    """What a thread that an error ended did, nobody does any more: end the process, as `threading.excepthook`."""
+    if fault.exc_type is SystemExit:
+        return
+    threading.__excepthook__(fault)
+    logging.shutdown()
+    os._exit(LOST)
 
 
 def main() -> None:
     """Run `flower-supernode` with these arguments; it says good-bye to the coordinator if our parent ends."""
     die_with_parent(signal.SIGTERM)
+    threading.excepthook = end_with_thread
     hospital = Hospital(Path(sys.argv.pop(1)))
     from flwr.supernode import fleet_http_connection, start_client_internal
     from flwr.supernode.cli.flower_supernode import flower_supernode

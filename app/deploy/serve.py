@@ -1,7 +1,7 @@
-"""The coordinator at work: SuperLink and proxy in the foreground, registrations kept as the folder says, nothing left.
+"""The coordinator at work: SuperLink, SuperExec and proxy in the foreground, registrations kept as the folder says.
 
-Whatever ends this process ends both (also kill -9, after which the next start clears away what might be left), and
-with them goes Flower's state, which holds hospitals' raw updates.
+Whatever ends this process ends all of them (also kill -9, after which the next start clears away what might be left),
+and with them goes Flower's state, which holds hospitals' raw updates. Nothing is left.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from app.deploy.control import control
 from app.deploy.coordinator import Coordinator, write_flower_configuration
 from app.deploy.enrolment import enrolled
 from app.deploy.errors import DeployError
+from app.deploy.executor import Executor
 from app.deploy.rotated import Rotated
 from app.deploy.watch import Say, Watch, register
 from app.processes import answers, dying_with_parent, end, marked, stop, tail
@@ -50,13 +51,18 @@ class Started:
 
     coordinator: Coordinator
     superlink: subprocess.Popen[bytes]
+    executor: Executor
     proxy: subprocess.Popen[bytes]
 
     def check(self) -> None:
-        """Raise DeployError where one of the two has ended."""
+        """Raise DeployError where SuperLink or proxy has ended."""
         for name, process in (("superlink", self.superlink), ("nginx", self.proxy)):
             if process.poll() is not None:
                 raise DeployError(f"{name} ended: {tail(self.coordinator.logs / f'{name}.log')}")
+
+    def revive(self) -> str:
+        """Start the SuperExec again where it ended. Returns what is new of it."""
+        return self.executor.revive()
 
     def reload(self) -> None:
         """Have the proxy read its certificate again; connections that stand go on."""
@@ -96,17 +102,20 @@ def _running(coordinator: Coordinator) -> Iterator[Started]:
     _fresh_state(coordinator)
     nginx.write_configuration(coordinator)
     coordinator.record("coordinator-started", address=coordinator.address)
-    superlink = _start("superlink", _superlink_command(coordinator), coordinator)
+    book = _book("superlink", coordinator)
+    superlink = _start(_superlink_command(coordinator), coordinator, book)
     try:
         _wait("superlink", coordinator.superlink_port, superlink, coordinator)
         with control(coordinator) as flower:
             register(coordinator, flower)
-        proxy = _start("nginx", proxy_command, coordinator)
+        proxy = _start(proxy_command, coordinator, _book("nginx", coordinator))
+        executor = Executor(lambda: _start(_superexec_command(coordinator, superlink.pid), coordinator, book))
         try:
             _wait("nginx", coordinator.listen, proxy, coordinator)
-            yield Started(coordinator, superlink, proxy)
+            yield Started(coordinator, superlink, executor, proxy)
         finally:
             stop(proxy, STOP_SECONDS)
+            stop(executor.process, STOP_SECONDS)
     finally:
         stop(superlink, STOP_SECONDS)
         end(list(marked({MARK: str(coordinator.folder)})), STOP_SECONDS)
@@ -151,6 +160,17 @@ def _superlink_command(coordinator: Coordinator) -> list[str]:
         "--enable-supernode-auth",
         f"--database={coordinator.database}",
         "--disable-runtime-dependency-installation",
+        # It starts no SuperExec of its own.
+        "--isolation=process",
+    ]
+
+
+def _superexec_command(coordinator: Coordinator, superlink: int) -> list[str]:
+    return [
+        "flower-superexec",
+        f"--root-certificates={coordinator.authority.certificate}",
+        f"--runtime-api-address={coordinator.superlink}",
+        f"--parent-pid={superlink}",
     ]
 
 
@@ -170,7 +190,7 @@ def environment(coordinator: Coordinator) -> dict[str, str]:
     }
 
 
-def _start(name: str, command: list[str], coordinator: Coordinator) -> subprocess.Popen[bytes]:
+def _start(command: list[str], coordinator: Coordinator, book: Rotated) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         command,
         # Flower's apps run in this folder: it must hold nothing that they could import.
@@ -182,18 +202,21 @@ def _start(name: str, command: list[str], coordinator: Coordinator) -> subproces
         preexec_fn=dying_with_parent(),
         start_new_session=True,
     )
-    threading.Thread(target=_keep, args=(process, coordinator.logs / f"{name}.log"), daemon=True).start()
+    threading.Thread(target=_keep, args=(process, book), daemon=True).start()
     return process
 
 
-def _keep(process: subprocess.Popen[bytes], path: Path) -> None:
-    """Write a process's output into a log that does not grow for ever."""
-    file = Rotated(path, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
+def _book(name: str, coordinator: Coordinator) -> Rotated:
+    """A log that does not grow for ever; processes may share it."""
+    return Rotated(coordinator.logs / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
+
+
+def _keep(process: subprocess.Popen[bytes], book: Rotated) -> None:
+    """Write a process's output into its log."""
     for line in process.stdout or ():
         text = line.decode(errors="replace").rstrip("\n")
         if not any(question in text for question in OWN_QUESTIONS):
-            file.emit(logging.LogRecord("", logging.INFO, "", 0, text, None, None))
-    file.close()
+            book.handle(logging.LogRecord("", logging.INFO, "", 0, text, None, None))
 
 
 def _wait(name: str, port: int, process: subprocess.Popen[bytes], coordinator: Coordinator) -> None:

@@ -24,6 +24,12 @@ MEANINGS: Sequence[tuple[re.Pattern[str], str]] = (
         re.compile(r"401 Unauthorized|Exit Code: 1$|\[code: 2001\]"),
         TURNED_AWAY,
     ),
+    (
+        re.compile(r"500 Internal Server Error"),
+        "the coordinator failed at what this hospital asked of it: its disk may be full (this hospital is back by "
+        "itself once there is room)",
+    ),
+    (re.compile(r"Heartbeat answered 200"), "the coordinator hears this hospital again"),
     (re.compile(r"SSL/TLS handshake error detected"), "the connection broke off while it was being secured"),
     (re.compile(r"Connection attempt failed, retrying"), "the coordinator cannot be reached; trying again"),
     (re.compile(r"Connection successful after ([\d.]+) seconds"), r"the coordinator is there again after \1 s"),

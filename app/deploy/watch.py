@@ -34,6 +34,9 @@ class Watched(Protocol):
     def check(self) -> None:
         """Raise DeployError where a part of it has ended."""
 
+    def revive(self) -> str:
+        """Start again what ended and can be started again. Returns what is new of it."""
+
     def reload(self) -> None:
         """Have the proxy read its certificate again."""
 
@@ -55,6 +58,8 @@ class Watch:
     def look(self) -> None:
         """One look. Raises DeployError where SuperLink or proxy has ended."""
         self._started.check()
+        if news := self._started.revive():
+            self._say(news)
         stamps, now = self._stamped(), time.monotonic()
         if stamps[0] != self._stamps[0] or now - self._asked > ASK_SECONDS:
             self._asked = now

@@ -113,10 +113,14 @@ def test_a_coordinator_without_room_for_flowers_state_says_so_and_the_run_is_res
         assert run.ended(200) == 1
         assert "the run failed" in run.said() or "Go on with: fedvox run --resume" in run.said()
         assert "Traceback" not in run.said()
+        for site in sites.values():
+            site.wait_for("the coordinator failed at what this hospital asked of it", 60)
+        coordinator.wait_for("SuperExec ended and was started again", 120)
         filler.unlink()
         coordinator.wait_for("that is enough", 30)
-        for name in sites:
+        for name, site in sites.items():
             federation.wait_until_online(name)
+            assert site.popen.poll() is None
         resumed = federation.run(run_dir, resume=True)
         assert resumed.ended(240) == 0, resumed.said()
         assert [line["round"] for line in rounds(run_dir)] == [1, 2, 3, 4, 5, 6]

@@ -105,15 +105,24 @@ def test_the_supernode_asks_quickly_while_a_run_is_under_way_and_at_its_own_pace
     assert slept == [ASKING_S, WAITING_S, QUICK_ASKING_S]
 
 
-def test_a_supernode_that_gave_up_ends_although_a_thread_of_its_would_stay(tmp_path):
-    # As flwr does after an error of TLS: the function returns, a thread that is no daemon goes on.
+@pytest.mark.parametrize(
+    "supernode",
+    [
+        # As flwr does after an error of TLS: the function returns, a thread that is no daemon goes on.
+        "staying.start",
+        # As flwr does after a heartbeat that met an unforeseen error: only the thread ends.
+        "lambda: (threading.Thread(target=int, args=['no number']).start(), staying.run())",
+    ],
+    ids=["gave up", "lost a thread"],
+)
+def test_a_supernode_that_is_of_no_more_use_ends_although_it_would_stay(tmp_path, supernode):
     kit = tmp_path / "kit"
     kit.mkdir()
     (kit / "kit.yaml").write_text("hospital: north\naddress: localhost:1\n")
     giving_up = (
         "import sys, threading, flwr.supernode.cli; from app.deploy import node;"
         "staying = threading.Thread(target=threading.Event().wait);"
-        "sys.modules['flwr.supernode.cli.flower_supernode'].flower_supernode = staying.start;"
+        f"sys.modules['flwr.supernode.cli.flower_supernode'].flower_supernode = {supernode};"
         f"sys.argv = ['node', {str(tmp_path)!r}]; node.main()"
     )
     process = children.start([sys.executable, "-c", giving_up], env={**os.environ}, cwd=os.getcwd())  # noqa: PTH109

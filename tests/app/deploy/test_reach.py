@@ -13,7 +13,7 @@ from app.deploy.certificates import Pair, make_authority, make_client, make_serv
 from app.deploy.founding import Founding
 from app.deploy.hospital import join, make_hospital
 from app.deploy.keys import make_request
-from app.deploy.node import Introduced, Patient, Trusted
+from app.deploy.node import Heart, Introduced, Patient, Trusted
 from app.deploy.releases import HEADER
 from app.deploy.voices import heard
 from app.processes import free_port
@@ -155,6 +155,29 @@ def test_the_release_is_said_once_when_the_hospital_is_let_in(method, said):
     context = ProtobufRequestContext(f"/flwr.proto.Fleet/{method}", GetRunRequest(), request)
     seen = Introduced("0.1.0 abc").intercept(context, lambda given: httpx.Response(200, request=given.request))
     assert seen.request.headers.get(HEADER) == said
+
+
+def answered(heart, status, method="SendNodeHeartbeat"):
+    context = ProtobufRequestContext(
+        f"/flwr.proto.Fleet/{method}", GetRunRequest(), httpx.Request("POST", "https://localhost/")
+    )
+    return heart.intercept(context, lambda given: httpx.Response(status, request=given.request)).status_code
+
+
+def test_a_heartbeat_at_which_the_coordinator_failed_is_sent_again_and_spoken_of_once(caplog):
+    heart = Heart()
+    for _ in range(3):
+        with pytest.raises(httpx.TransportError, match="500 Internal Server Error"):
+            answered(heart, 500)
+    assert [answered(heart, 200), answered(heart, 200)] == [200, 200]
+    failed, mended = map(heard, caplog.messages)
+    assert "its disk may be full" in failed
+    assert "hears this hospital again" in mended
+
+
+@pytest.mark.parametrize(("status", "method"), [(401, "SendNodeHeartbeat"), (500, "PushObject")])
+def test_another_answer_or_request_is_left_to_flower(status, method):
+    assert answered(Heart(), status, method) == status
 
 
 def test_a_connection_that_broke_off_is_no_reason_for_flower_to_give_up():

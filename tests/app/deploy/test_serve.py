@@ -75,9 +75,13 @@ class Up:
     """A coordinator that is up, as far as a watch can see."""
 
     coordinator: Coordinator
+    news: str = ""
 
     def check(self):
         pass
+
+    def revive(self):
+        return self.news
 
     def reload(self):
         pass
@@ -124,6 +128,12 @@ def test_what_could_not_be_written_down_is_said_once_and_seen_again(watched, mon
     assert len(said) == 1
     look.look()
     assert said[1].startswith("run 7 began")
+
+
+def test_what_was_started_again_is_said(watched, coordinator):
+    _, _, said = watched
+    Watch(Up(coordinator, news="started again"), said.append).look()
+    assert said == ["started again"]
 
 
 def test_flower_s_processes_find_their_own_home_and_the_register(coordinator):
