@@ -31,7 +31,7 @@ HOSPITALS = {"GE": 400, "SIEMENS": 400}
 ROUND_S = 10.0
 """Local training of a round."""
 
-ROUNDS = 4
+ROUNDS = 3
 """The first is not counted: Ray starts its actors in it, and they import torch."""
 
 POLL_S = 0.02

@@ -41,8 +41,8 @@ def rows(full: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="fedvox-bench-") as temporary:
         jobs = Jobs(Path(temporary), ["experiment=lidc_vendors", f"source.path={CUBES}", f"split.fold={FOLD}"])
         jobs.write_split()
-        yield from _compared("in one process", jobs.ours_in_process, jobs.plain_torch, 5 if full else 2)
-        yield from _compared("over Flower", jobs.ours_over_flower, jobs.plain_flower, 4 if full else 2)
+        yield from _compared("in one process", jobs.ours_in_process, jobs.plain_torch, 5 if full else 1)
+        yield from _compared("over Flower", jobs.ours_over_flower, jobs.plain_flower, 4 if full else 1)
 
 
 def _compared(name: str, ours: Callable[[], None], theirs: Callable[[], None], repeats: int) -> Iterator[Row]:
