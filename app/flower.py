@@ -29,6 +29,9 @@ from app.processes import stop as end_process
 DRIVERS = ("nvidia-smi", "rocm-smi")
 """Commands that come with a GPU's driver; without one of them there is no GPU that torch could use."""
 
+RAY = {"RAY_prestart_worker_first_driver": "0", "RAY_enable_metrics_collection": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+"""Of a simulation: no idle workers beside the hospitals', no figures that nobody reads, nothing told to Ray's makers."""
+
 START_SECONDS = 60.0
 """How long a SuperLink may take to come up; 5–10 s on two idle cores."""
 
@@ -136,7 +139,7 @@ def superlink() -> Iterator[Link]:
     port, log = free_port(), folder / "superlink.log"
     write_text(folder / "config.toml", _flower_config(port))
     (folder / "empty").mkdir()
-    env = {**_environment(), "FLWR_HOME": str(folder)}
+    env = {**_environment(), **RAY, "FLWR_HOME": str(folder)}
     command = [
         "flower-superlink",
         "--insecure",
