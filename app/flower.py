@@ -30,7 +30,7 @@ DRIVERS = ("nvidia-smi", "rocm-smi")
 """Commands that come with a GPU's driver; without one of them there is no GPU that torch could use."""
 
 RAY = {"RAY_prestart_worker_first_driver": "0", "RAY_enable_metrics_collection": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-"""Of a simulation: no idle workers beside the hospitals', no figures that nobody reads, nothing told to Ray's makers."""
+"""Of a simulation: no idle workers, no figures that nobody reads, nothing told to Ray's makers."""
 
 START_SECONDS = 60.0
 """How long a SuperLink may take to come up; 5–10 s on two idle cores."""
