@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from app import sources
+from app import own_files
 from app.config import Config, to_line
 from app.files import write_text
 from app.home import home
@@ -174,7 +174,7 @@ def _submit(link: Link, settings: Mapping[str, Any], federation: str) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".toml", encoding="utf-8") as file:
         file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
         file.flush()
-        with sources.alone() as app:
+        with own_files.copied() as app:
             command = ["flwr", "run", str(app), link.name, "--run-config", file.name, "--format", "json"]
             done = _flwr([*command, *(["--federation-config", federation] if federation else [])], link)
     answer = _last_json(done.stdout)

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from app import sources
+from app import own_files
 from app.config import CONF
 from app.deploy.errors import DeployError
 from app.files import replacing
@@ -18,7 +18,7 @@ def bundle() -> bytes:
     from flwr.cli.build import build_fab_from_disk
 
     try:
-        with sources.alone() as app:
+        with own_files.copied() as app:
             return build_fab_from_disk(app)
     except ValueError as error:
         raise DeployError(f"no bundle can be made of {CONF.parent}: {error}; run from a checkout of fedvox") from error

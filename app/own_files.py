@@ -15,7 +15,7 @@ from app.fingerprint import code_files
 
 
 @contextmanager
-def alone() -> Iterator[Path]:
+def copied() -> Iterator[Path]:
     """A folder with what is hashed and the pyproject.toml; gone afterwards. A wheel has no pyproject.toml."""
     root = CONF.parent
     with tempfile.TemporaryDirectory(prefix="fedvox-app-") as folder:
