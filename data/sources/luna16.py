@@ -127,9 +127,7 @@ class Luna16:
         is_known = "patient" in columns or self.one_scan_a_patient
         patients = text(columns["patient"]) if "patient" in columns else uids
         if "" in patients:
-            raise BadTable(
-                f"{path}: scan {uids[patients.index('')]} has no patient; give each one an id"
-            )
+            raise BadTable(f"{path}: scan {uids[patients.index('')]} has no patient; give each one an id")
         makers = text(columns["manufacturer"]) if "manufacturer" in columns else [""] * len(uids)
         if absent := [uid for uid in self._headers if uid not in set(uids)]:
             raise BadTable(f"{path}: no row for scan {absent[0]} ({len(absent)} such scans); name every scan's patient")
