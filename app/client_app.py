@@ -46,7 +46,7 @@ def _answered(handler: Handler, message: Message, context: Context) -> Message:
     from strategies import records
 
     reply = shielded(kept(handler))(message, context)
-    return records.packed(reply) if records.is_packed(message) else reply
+    return records.packed([reply])[0] if records.came_packed(message) else reply
 
 
 def _train(message: Message, context: Context) -> Message:

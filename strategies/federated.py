@@ -24,6 +24,7 @@ from strategies.exchange.post import Answer, Post
 from strategies.local import Local
 from strategies.parts import NAMES
 from strategies.privacy import Privacy
+from strategies.records.arrays import from_record, to_record
 from strategies.round import Round
 from strategies.selection import Selection
 from strategies.server_opt import ServerOpt
@@ -110,7 +111,7 @@ class Federated(Strategy):
         What they answer is handed on as plain values; a hospital that does not answer has a Refusal instead.
         """
         post, roster = self.exchange.open(grid), course.roster(grid)
-        model = records.to_record(state.model)
+        model = to_record(state.model)
         messages = {
             hospital: records.request(
                 node,
@@ -145,7 +146,7 @@ class Federated(Strategy):
         say what is asked; with one, the course does, and `initial_arrays` is the model to begin with. No node is
         asked for an evaluation each round, so `evaluate_config` is not used: see `evaluate`.
         """
-        model = records.from_record(initial_arrays)
+        model = from_record(initial_arrays)
         if course is None:
             course = _plain_course(model, num_rounds, timeout, train_config)
         result = Result()
@@ -153,12 +154,12 @@ class Federated(Strategy):
 
         def after_round(state: ServerState, facts: RoundFacts) -> Stop | None:
             result.train_metrics_clientapp[state.round] = _metrics(facts)
-            _call(evaluate_fn, state.round, records.to_record(state.model) if evaluate_fn else None, result)
+            _call(evaluate_fn, state.round, to_record(state.model) if evaluate_fn else None, result)
             return course.after_round(state, facts)
 
         begin = replace(course.initial, model=model)
         state, _ = self.run(grid, replace(course, initial=begin, after_round=after_round))
-        result.arrays = records.to_record(state.model)
+        result.arrays = to_record(state.model)
         return result
 
     # --- Flower's hooks -------------------------------------------------------------------------------------------
@@ -167,7 +168,7 @@ class Federated(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Open a round over all nodes and give its messages."""
-        model = records.from_record(arrays)
+        model = from_record(arrays)
         before = self._after if self._after is not None else ServerState(0, model)
         course = _plain_course(model, server_round, 3600.0, config)
         round = Round(self, course, replace(before, round=server_round - 1, model=model), course.roster(grid))
@@ -192,7 +193,7 @@ class Federated(Strategy):
                 )
         self._after, facts = round.close()
         self._hooked = None
-        return None if facts.failed else records.to_record(self._after.model), _metrics(facts)
+        return None if facts.failed else to_record(self._after.model), _metrics(facts)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

@@ -20,6 +20,7 @@ from strategies.exchange.post import Answer
 from strategies.intake import Intake
 from strategies.parts import Parts
 from strategies.privacy import Facts
+from strategies.records.arrays import part_of, record_nbytes, to_record
 from strategies.server_opt import Moments, moved
 from strategies.tensors import averaged
 from strategies.types import Plan, RoundFacts, ServerState, Tensors
@@ -89,13 +90,13 @@ class Round:
 
     def requests(self) -> "dict[str, Message]":
         """Step 2. One message for each hospital asked; they share the model's bytes."""
-        whole = records.to_record(self.state.model)
+        whole = to_record(self.state.model)
         travelling = self._travelling(whole)
-        control = records.to_record(self.control) if self.parts.local.uses_control else None
+        control = to_record(self.control) if self.parts.local.uses_control else None
         messages = {}
         for hospital in self.asked:
             model = travelling if self.attendance.get(hospital).holds_model else whole
-            self.bytes_down[hospital] = records.record_nbytes(model) + records.record_nbytes(control)
+            self.bytes_down[hospital] = record_nbytes(model) + record_nbytes(control)
             messages[hospital] = records.request(
                 self.roster[hospital],
                 "train",
@@ -109,7 +110,7 @@ class Round:
 
     def _travelling(self, whole: "ArrayRecord") -> "ArrayRecord":
         shared = self.parts.sharing.shared(self.kinds)
-        return whole if len(shared) == len(whole) else records.part_of(whole, shared)
+        return whole if len(shared) == len(whole) else part_of(whole, shared)
 
     # --- what travels ---
 

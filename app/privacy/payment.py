@@ -24,6 +24,7 @@ from strategies import records
 from strategies.privacy.accountant import epsilon
 from strategies.privacy.events import Event
 from strategies.privacy.ledger import Request
+from strategies.records.arrays import arrays_of
 from strategies.types import Plan, Report
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def digest(message: Message) -> str:
     made = hashlib.sha256(message.metadata.message_type.encode())
     for name, record in sorted(records.configs_of(message.content).items()):
         made.update(json.dumps([name, dict(sorted(record.items()))]).encode())
-    for name, arrays in sorted(records.arrays_of(message.content).items()):
+    for name, arrays in sorted(arrays_of(message.content).items()):
         for key, array in sorted(arrays.items()):
             made.update(json.dumps([name, key, array.dtype, list(array.shape), len(array.data)]).encode())
             made.update(array.data)

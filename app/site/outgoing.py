@@ -17,6 +17,7 @@ from flwr.app import ArrayRecord, Context, Message
 from app.site import told
 from app.site.shield import Declined, Handler
 from strategies import records
+from strategies.records.arrays import arrays_of, names_in
 from strategies.types import Plan, Report
 
 RECORDS = re.compile(r"report|scores|control|hello|delta(\.(values|positions|left|right|scale))*")
@@ -64,12 +65,12 @@ def unlisted(asked: Message, reply: Message) -> Iterator[str]:
     """Whatever of a reply is not in the lists, in words for the hospital's own log."""
     content = reply.content
     yield from (f"record {name!r}" for name in content if not RECORDS.fullmatch(name))
-    arrays, configs = records.arrays_of(content), records.configs_of(content)
+    arrays, configs = arrays_of(content), records.configs_of(content)
     yield from (f"record {name!r} of another kind" for name in content if name not in arrays and name not in configs)
     plan = records.read_plan(asked) if records.PLAN in asked.content else None
     for record in configs.values():
         yield from (f"fact {key!r} of {value!r}" for key, value in record.items() if not _may_leave(key, value, plan))
-    received = set(records.names_in(records.arrays_of(asked.content).get(records.MODEL, ArrayRecord())))
+    received = set(names_in(arrays_of(asked.content).get(records.MODEL, ArrayRecord())))
     for name, tensors in arrays.items():
         listed = SCORES if name == records.SCORES else received
         yield from (f"tensor {tensor!r} in {name!r}" for tensor in tensors if tensor not in listed)

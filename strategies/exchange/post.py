@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from flwr.app import ArrayRecord, Message
+from flwr.app import Message
 from flwr.serverapp import Grid
 
 from strategies import records
@@ -68,7 +68,7 @@ class Post:
 
     def send(self, messages: Mapping[str, Message], round: int) -> list[Answer]:
         """Push to every hospital at once. Returns an answer for each one whose node Flower does not know any more."""
-        batch = self._packed(messages) if is_flowers(self.grid) else list(messages.values())
+        batch = records.packed(messages.values()) if is_flowers(self.grid) else list(messages.values())
         accepted = set(self.grid.push_messages(batch))
         unknown = []
         for hospital, message in messages.items():
@@ -98,16 +98,6 @@ class Post:
             time.sleep(max(0.0, min(pause, end - time.monotonic())))
         for hospital in open_now:
             yield Answer(hospital, round, None, "timeout")
-
-    def _packed(self, messages: Mapping[str, Message]) -> list[Message]:
-        """What hospitals share is packed once."""
-        done: dict[int, tuple[ArrayRecord, ArrayRecord]] = {}
-        for message in messages.values():
-            for name, record in records.arrays_of(message.content).items():
-                if id(record) not in done:
-                    done[id(record)] = (record, records.pack(record))
-                message.content[name] = done[id(record)][1]
-        return list(messages.values())
 
     def _open(self, round: int) -> list[str]:
         return [hospital for hospital, asked_in in self.pending.values() if asked_in == round]

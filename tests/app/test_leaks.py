@@ -32,6 +32,7 @@ from data.errors import DataError
 from models.parameters import get_tensors
 from strategies import records
 from strategies.errors import PartError, RecordError
+from strategies.records.arrays import to_record
 from strategies.types import Plan
 from tests.app.rounds import spoiled
 
@@ -107,7 +108,7 @@ class Border:
             run="run", leg="", round=1, rounds=1, hospital="north", seed=0, fold=-1,
             code=code_hash(), config=config_hash(config),
         )  # fmt: skip
-        self.model = records.to_record(get_tensors(build(config["model"])))
+        self.model = to_record(get_tensors(build(config["model"])))
 
     def ask(self, kind: str) -> tuple[Message, bytes]:
         model = self.model if kind in ("train", "evaluate") else ArrayRecord()

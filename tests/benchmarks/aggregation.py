@@ -20,6 +20,7 @@ from app.config import build, compose
 from models.parameters import get_tensors
 from strategies import Course, Federated, records
 from strategies.exchange.post import Answer
+from strategies.records.arrays import from_record, to_record
 from strategies.round import Round
 from strategies.tensors import norm
 from strategies.types import Plan, Report, ServerState, Tensors
@@ -118,7 +119,7 @@ def read_and_add(updates: Sequence[ArrayRecord], hospitals: int) -> Tensors:
     """What memory bandwidth alone allows."""
     total: dict[str, np.ndarray] = {}
     for hospital in range(hospitals):
-        for name, tensor in records.from_record(updates[hospital % len(updates)]).items():
+        for name, tensor in from_record(updates[hospital % len(updates)]).items():
             if name in total:
                 np.add(total[name], tensor, out=total[name])
             else:
@@ -159,7 +160,7 @@ def reply_to(request: Message, update: ArrayRecord, number: int) -> Answer:
     message = records.reply(request, {"values": {}}, report)
     content = RecordDict({name: record for name, record in message.content.items() if isinstance(record, ConfigRecord)})
     content[records.DELTA] = update
-    content[records.REPORT]["norm"] = norm(records.from_record(update))
+    content[records.REPORT]["norm"] = norm(from_record(update))
     return Answer(report.hospital, 1, Message(content, reply_to=request))
 
 
@@ -178,7 +179,7 @@ def update_record(model: Tensors, number: int) -> ArrayRecord:
     rng = np.random.default_rng(number)
     size = np.float32(1e-3 * SIZES[number % len(SIZES)])
     noise = {name: size * rng.standard_normal(tensor.shape, np.float32) for name, tensor in model.items()}
-    return records.to_record(noise)
+    return to_record(noise)
 
 
 def full_model(name: str = "resnet18") -> Tensors:

@@ -11,7 +11,7 @@ import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
 
-from strategies import records
+from strategies.records.arrays import from_record
 from strategies.types import Tensors
 from tests.benchmarks import aggregation
 from tests.benchmarks.clock import interleaved
@@ -128,7 +128,7 @@ def _for_flower(asked: Sequence[Message], updates: Sequence[ArrayRecord]) -> lis
 
 def _weiszfeld(updates: Sequence[ArrayRecord], hospitals: int) -> Tensors:
     """The loop of the paper: weights from distances, then their mean, again and again."""
-    read = [records.from_record(updates[number % len(updates)]) for number in range(hospitals)]
+    read = [from_record(updates[number % len(updates)]) for number in range(hospitals)]
     weights = np.full(hospitals, 1 / hospitals)
     for _ in range(WEISZFELD_PASSES):
         centre = {

@@ -16,8 +16,8 @@ from app.config import ConfigError, compose
 from app.privacy import payment
 from app.privacy.terms import terms_of
 from app.site.budget import Budget
-from strategies import records
 from strategies.privacy.accountant import epsilon
+from strategies.records.arrays import from_record
 from strategies.tensors import norm
 from tests.federation.conftest import SMALL
 
@@ -100,7 +100,7 @@ def test_what_leaves_is_noised_declared_or_the_ledger_s(private, letters):
         assert (report["crops"], report["seconds"], report["histogram"]) == (0, 0.0, [])
         assert np.isnan(report["loss"])
         assert (report["steps"], report["cap"]) == (2, 8.0)
-        assert report["norm"] == norm(records.from_record(content["delta"]))  # whoever reads the update knows it
+        assert report["norm"] == norm(from_record(content["delta"]))  # whoever reads the update knows it
     for content in letters["scoring"]:
         assert set(content["scores"]) == {"validation", "test"}
         report = content["report"]

@@ -10,6 +10,8 @@ from strategies import records
 from strategies.exchange import arrivals, post
 from strategies.exchange.arrivals import given_up, look_often
 from strategies.exchange.post import Post
+from strategies.records.arrays import names_in, to_record
+from strategies.records.packing import PACKED
 from strategies.types import Plan
 from tests.strategies.fakes import FakeGrid
 
@@ -69,12 +71,12 @@ class Runtime(Grid):
 
 def test_over_flower_s_runtime_what_hospitals_share_is_packed_once_and_from_hand_to_hand_it_is_not():
     FakeGrid({})
-    model = records.to_record({"w": np.ones(3, np.float32), "b": np.ones(2, np.float32)})
+    model = to_record({"w": np.ones(3, np.float32), "b": np.ones(2, np.float32)})
     plan = Plan(run="r", leg="", round=1, rounds=1, seed=0, hospital="", fold=-1)
     for grid, is_packed in ((Runtime(), True), (Grid(), False)):
         asked = {name: records.request(1, "train", plan, model=model, ttl_s=9) for name in ("north", "south")}
         Post(grid, poll_s=0.01).send(asked, round=1)
         one, other = (message.content[records.MODEL] for message in asked.values())
         assert one is other
-        assert (records.PACKED in one) == is_packed
-        assert records.names_in(one) == ["w", "b"]
+        assert (PACKED in one) == is_packed
+        assert names_in(one) == ["w", "b"]

@@ -9,6 +9,7 @@ from flwr.serverapp.strategy import Strategy
 from strategies import records
 from strategies.errors import PartError
 from strategies.exchange.plain import Plain as PlainExchange
+from strategies.records.arrays import to_record
 from strategies.types import Evaluation, Stop
 from tests.strategies.fakes import (
     ZERO,
@@ -95,7 +96,7 @@ def test_start_keeps_flowers_signature_and_result(quiet_flower):
     seen = []
     config = ConfigRecord({"lr": 0.1})
     evaluate = lambda round, arrays: seen.append(round)  # noqa: E731
-    result = federated().start(grid, records.to_record(ZERO), 2, 5.0, config, evaluate_fn=evaluate)
+    result = federated().start(grid, to_record(ZERO), 2, 5.0, config, evaluate_fn=evaluate)
     np.testing.assert_allclose(result.arrays["w"].numpy(), [4, 4])
     assert result.train_metrics_clientapp[2]["replied"] == 2
     assert seen == [0, 1, 2]
@@ -106,8 +107,8 @@ def test_flowers_own_loop_drives_the_same_rounds_through_the_four_hooks(quiet_fl
     def nodes():
         return {10: Hospital(drifting, patients=2), 11: Hospital(drifting, patients=5), 12: raising}
 
-    ours = federated().start(FakeGrid(nodes()), records.to_record(vector(1, 2)), 3)
-    theirs = Strategy.start(federated(), FakeGrid(nodes()), records.to_record(vector(1, 2)), 3)
+    ours = federated().start(FakeGrid(nodes()), to_record(vector(1, 2)), 3)
+    theirs = Strategy.start(federated(), FakeGrid(nodes()), to_record(vector(1, 2)), 3)
     assert isinstance(theirs.arrays, ArrayRecord)
     np.testing.assert_allclose(theirs.arrays["w"].numpy(), ours.arrays["w"].numpy(), rtol=1e-6)
     assert theirs.train_metrics_clientapp[3]["refused"] == 1

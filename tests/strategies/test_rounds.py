@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from strategies import records
 from strategies.aggregate.krum import Krum
+from strategies.records.arrays import record_nbytes
 from strategies.selection import Uniform
 from strategies.server_opt import Adaptive, Sgd
 from strategies.sharing import FedBN
@@ -83,7 +84,7 @@ def test_several_hospitals_may_live_on_one_node():
 
 def test_bytes_are_counted_both_ways():
     _, _, (facts,), grid = run({"A": Hospital(vector(1, 2))})
-    assert facts.bytes_down["A"] == records.record_nbytes(grid.sent[0].content["model"]) > 8
+    assert facts.bytes_down["A"] == record_nbytes(grid.sent[0].content["model"]) > 8
     assert facts.bytes_up["A"] > 8
 
 

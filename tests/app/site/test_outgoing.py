@@ -8,6 +8,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from app.site.outgoing import SCORES, TEXTS, kept, unlisted
 from app.site.shield import Declined, shielded
 from strategies import records
+from strategies.records.arrays import to_record
 from strategies.types import Plan, Report
 
 PLAN = Plan(run="r 1", leg="", round=2, rounds=3, hospital="north", seed=0, fold=-1)
@@ -25,7 +26,7 @@ def task(monkeypatch):
 
 
 def question() -> Message:
-    message = records.request(1, "train", PLAN, model=records.to_record(MODEL), ttl_s=60)
+    message = records.request(1, "train", PLAN, model=to_record(MODEL), ttl_s=60)
     message.metadata.__dict__["_message_id"] = "1"
     return message
 
@@ -43,9 +44,9 @@ def test_an_ordinary_answer_may_leave():
 
 def test_a_packed_question_says_which_tensors_may_leave_as_well():
     two = {**MODEL, "conv.bias": np.ones(2, np.float32)}
-    asked = records.packed(records.request(1, "train", PLAN, model=records.to_record(two), ttl_s=60))
+    (asked,) = records.packed([records.request(1, "train", PLAN, model=to_record(two), ttl_s=60)])
     asked.metadata.__dict__["_message_id"] = "1"
-    assert records.is_packed(asked)
+    assert records.came_packed(asked)
     assert list(unlisted(asked, records.reply(asked, {"values": two}, REPORT))) == []
     [fault] = unlisted(asked, records.reply(asked, {"values": {"Anna": MODEL["conv.weight"]}}, REPORT))
     assert "'Anna'" in fault
@@ -78,9 +79,9 @@ def test_a_refusal_may_leave():
         lambda content: content.update({"notes": ConfigRecord({"hospital": "north"})}),
         lambda content: content.update({"hello": ConfigRecord({"name": "Anna"})}),
         lambda content: content.update({"report2": MetricRecord({"age": 61})}),
-        lambda content: content.update({"scores": ArrayRecord({"Anna": records.to_record(MODEL)["conv.weight"]})}),
-        lambda content: content.update({"delta": records.to_record({"Anna": MODEL["conv.weight"]})}),
-        lambda content: content.update({"delta.anna": records.to_record(MODEL)}),
+        lambda content: content.update({"scores": ArrayRecord({"Anna": to_record(MODEL)["conv.weight"]})}),
+        lambda content: content.update({"delta": to_record({"Anna": MODEL["conv.weight"]})}),
+        lambda content: content.update({"delta.anna": to_record(MODEL)}),
     ],
 )
 def test_what_nobody_listed_is_found(alter):

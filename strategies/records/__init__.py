@@ -4,42 +4,25 @@ server → hospital   `model` tensors · `plan` scalars · `control` tensors (co
 hospital → server   `delta` tensors, `delta.GROUP` what its codec adds · `control` tensors · `report` facts
                     `scores` tensors and `report` for an evaluation · `report` {declined: code} where it declines
 
-Tensors are numpy's `.npy` bytes, as Flower writes them. They are read without copying (read-only views of the
-message's own buffers) and written with one copy.
-
-Over Flower's runtime a record travels packed, as one array: Flower signs, sends and stores two objects for every array
-of a message, each by a request of its own, which for a hundred small tensors takes longer than training on them.
+Over Flower's runtime the records of tensors travel packed (`packing`).
 """
 
-import io
-import json
-import math
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, replace
-from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from numpy.lib import format as npy
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from strategies.errors import RecordError
+from strategies.records.arrays import arrays_of, from_record, record_nbytes, to_record
+from strategies.records.packing import is_packed, pack
 from strategies.tensors import norm
-from strategies.types import Encoded, Evaluation, Plan, Report, Tensor, Tensors
+from strategies.types import Encoded, Evaluation, Plan, Report, Tensors
 
 MODEL, PLAN, CONTROL, ASK = "model", "plan", "control", "ask"
 DELTA, REPORT, SCORES, DECLINED = "delta", "report", "scores", "declined"
-
-NUMPY = "numpy.ndarray"
-"""Flower's name for `.npy` bytes."""
-
-PACKED = "fedvox.packed"
-"""Our name for a record's only array that holds several: an index, then the `.npy` bytes of each."""
-
-ALIGNED = 64
-"""Tensors in a packed record begin at multiples of this, as numpy's own headers see to."""
 
 SAFE_CODE = re.compile(r"[a-z][a-z0-9-]{0,79}")
 """What a hospital may give as its reason: a code, never text of its own."""
@@ -47,132 +30,28 @@ SAFE_CODE = re.compile(r"[a-z][a-z0-9-]{0,79}")
 T = TypeVar("T")
 
 
-# --- tensors ---
+# --- any message ---
 
 
-def to_record(tensors: Mapping[str, Tensor]) -> ArrayRecord:
-    """Tensors as a record; one copy of the values."""
-    return ArrayRecord({name: _to_array(tensor) for name, tensor in tensors.items()})
+def packed(messages: Iterable[Message]) -> list[Message]:
+    """Messages with their tensors packed, in place. A record that several share is packed once."""
+    messages, done = list(messages), dict[int, tuple[ArrayRecord, ArrayRecord]]()
+    for message in messages:
+        for name, record in arrays_of(message.content).items():
+            if id(record) not in done:
+                done[id(record)] = (record, pack(record))  # the first kept too, so that its id is nobody else's
+            message.content[name] = done[id(record)][1]
+    return messages
 
 
-def from_record(record: ArrayRecord) -> Tensors:
-    """A record's tensors as read-only views of its buffers. Raises RecordError where bytes and header disagree."""
-    if (whole := _packed(record)) is not None:
-        return {name: _from_npy(name, part) for name, part in _parts(whole)}
-    return {name: _from_array(name, array) for name, array in record.items()}
-
-
-def names_in(record: ArrayRecord) -> list[str]:
-    """The names of a record's tensors. Raises RecordError where it is packed and cannot be read."""
-    whole = _packed(record)
-    return list(record) if whole is None else [name for name, _ in _parts(whole)]
-
-
-def pack(record: ArrayRecord) -> ArrayRecord:
-    """The same as one array, with a copy; as it is where there is nothing to gain, or it is not numpy's alone."""
-    if len(record) < 2 or any(array.stype != NUMPY for array in record.values()):
-        return record
-    index = json.dumps({name: len(array.data) for name, array in record.items()}).encode()
-    pieces = [len(index).to_bytes(8, "little"), index]
-    end = 8 + len(index)
-    for array in record.values():
-        gap = -end % ALIGNED
-        pieces += [bytes(gap), array.data]
-        end += gap + len(array.data)
-    data = b"".join(pieces)
-    return ArrayRecord({PACKED: Array("uint8", (len(data),), PACKED, data)})
-
-
-def packed(message: Message) -> Message:
-    """A message with its records packed, in place."""
-    for name, record in arrays_of(message.content).items():
-        message.content[name] = pack(record)
-    return message
-
-
-def is_packed(message: Message) -> bool:
+def came_packed(message: Message) -> bool:
     """Whether the sender packed some record of it."""
-    return any(_packed(record) is not None for record in arrays_of(message.content).values())
+    return any(map(is_packed, arrays_of(message.content).values()))
 
 
-def part_of(record: ArrayRecord, names: Iterable[str]) -> ArrayRecord:
-    """Some tensors of a record, sharing its bytes."""
-    return ArrayRecord({name: record[name] for name in names})
-
-
-def record_nbytes(record: ArrayRecord | None) -> int:
-    """Bytes of a record's tensors on the wire."""
-    return 0 if record is None else sum(len(array.data) for array in record.values())
-
-
-def _to_array(tensor: Tensor) -> Array:
-    tensor = np.asarray(tensor, order="C")
-    header = io.BytesIO()
-    npy.write_array_header_1_0(header, npy.header_data_from_array_1_0(tensor))
-    data = b"".join((header.getvalue(), tensor.reshape(-1).view(np.uint8).data))
-    return Array(str(tensor.dtype), tuple(tensor.shape), NUMPY, data)
-
-
-def _from_array(name: str, array: Array) -> Tensor:
-    if array.stype != NUMPY:
-        raise RecordError(f"tensor {name!r} is serialised as {array.stype!r}, expected {NUMPY!r}")
-    return _from_npy(name, array.data)
-
-
-def _from_npy(name: str, data: bytes | memoryview) -> Tensor:
-    try:
-        size = 10 + int.from_bytes(data[8:10], "little")
-        shape, is_fortran, dtype = _header(bytes(data[:size]))
-        flat = np.frombuffer(data, dtype=dtype, count=math.prod(shape), offset=size)
-        return cast(Tensor, flat.reshape(shape, order="F" if is_fortran else "C"))
-    except (ValueError, EOFError) as error:
-        raise RecordError(f"tensor {name!r} cannot be read from its bytes: {error}") from error
-
-
-def _packed(record: ArrayRecord) -> bytes | None:
-    """The bytes of a packed record; None where it is none."""
-    array = record.get(PACKED) if len(record) == 1 else None
-    return array.data if array is not None and array.stype == PACKED else None
-
-
-def _parts(whole: bytes) -> Iterator[tuple[str, memoryview]]:
-    """Each tensor's name and `.npy` bytes."""
-    try:
-        start = 8 + int.from_bytes(whole[:8], "little")
-        index = json.loads(whole[8:start])
-        sizes = [(str(name), int(size)) for name, size in index.items()]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise RecordError(f"the index of a packed record cannot be read: {error}") from error
-    for name, size in sizes:
-        start += -start % ALIGNED
-        if size < 0 or start + size > len(whole):
-            raise RecordError(f"tensor {name!r} of a packed record has {size} bytes at {start}, of {len(whole)}")
-        yield name, memoryview(whole)[start : start + size]
-        start += size
-
-
-@lru_cache(maxsize=1024)
-def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and dtype from the header of version 1.0, as Flower and we write it for plain numbers.
-
-    Remembered, because the same few headers come with every reply and parsing one costs as much as a small tensor.
-    """
-    stream = io.BytesIO(data)
-    if npy.read_magic(stream) != (1, 0):
-        raise ValueError("not in .npy format 1.0")
-    return npy.read_array_header_1_0(stream)
-
-
-# --- records of a kind ---
-
-
-def arrays_of(content: RecordDict) -> dict[str, ArrayRecord]:
-    """The array records of a message's content.
-
-    As a plain dict: the views that Flower's `content.array_records` makes refer to themselves, and would keep every
-    model that was read in memory until the garbage collector finds them.
-    """
-    return {name: record for name, record in content.items() if isinstance(record, ArrayRecord)}
+def tensor_nbytes(message: Message) -> int:
+    """Bytes of all tensors of a message on the wire."""
+    return sum(map(record_nbytes, arrays_of(message.content).values()))
 
 
 def configs_of(content: RecordDict) -> dict[str, ConfigRecord]:
@@ -280,11 +159,6 @@ def read_update(message: Message) -> tuple[Encoded, Tensors]:
     groups = {name: record for name, record in arrays.items() if name == DELTA or name.startswith(f"{DELTA}.")}
     encoded = {_group(name): from_record(record) for name, record in groups.items()}
     return encoded, from_record(arrays.get(CONTROL, ArrayRecord()))
-
-
-def tensor_nbytes(message: Message) -> int:
-    """Bytes of all tensors of a message on the wire."""
-    return sum(map(record_nbytes, arrays_of(message.content).values()))
 
 
 def read_scores(message: Message) -> Evaluation:
