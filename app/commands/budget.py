@@ -16,6 +16,12 @@ examples:
   fedvox budget verify hospitals/A/site.yaml --remembers ~/.fedvox/runs/20260101-120000-private_demo
 """
 
+ALONE = (
+    "whether ledger and anchor are older copies of both, only others can tell: name a run folder of the coordinator "
+    "with --remembers"
+)
+"""Said where the ledger was compared with nothing that is kept elsewhere."""
+
 
 def add_parser(verbs: Any) -> None:
     """Add `budget` and what it can do to the verbs."""
@@ -77,6 +83,8 @@ def run_verify(args: argparse.Namespace) -> int:
         for fault in faults:
             print(f"{fault.code}: {fault.what}")
         print(f"{file.name}: the ledger is {f'damaged in {len(faults)} places' if faults else 'intact'}")
+        if not anchors and not faults:
+            print(ALONE)
     return 1 if faults else 0
 
 
@@ -88,12 +96,10 @@ def _budget(file: "SiteFile") -> Any:
 
 def _remembered(folder: Path, hospital: str) -> list["Anchor"]:
     """What a run's journal says of a hospital's ledger."""
+    from app.privacy.rollback import told
     from app.rounds.folder import opened
-    from strategies.privacy.chain import Anchor
 
-    reports = [line["reports"].get(hospital, {}) for line in opened(folder).lines()]
-    stated = [str(report["ledger"]).partition(":") for report in reports if report.get("ledger")]
-    return [Anchor(int(length), head) for length, _, head in stated]
+    return [anchor for _, anchor in told(opened(folder).lines(), hospital)]
 
 
 def _facts(file: "SiteFile", ledger: "Ledger | None") -> dict[str, Any]:

@@ -3,7 +3,11 @@
     STATE/ledger.jsonl        the chain (`strategies.privacy.chain`)
     STATE/ledger.lock         flock; on a network file system without it, keep STATE on a local disk
     KEYS/NAME.key             the chain's key, in another place than the ledger and its backups
-    KEYS/NAME.key.anchor      how long the chain was, its last mac, and the line that is being written; appended to
+    KEYS/NAME.key.anchor      how long the chain is, its last mac, and the line that is being written
+
+The anchor is replaced whole and holds the present alone: with the anchors of earlier days at hand, anybody could cut
+ledger and anchor back to one point. Whoever kept a copy of both still can, and nothing on this disk shows it; what
+replies told of the ledger does (`app.privacy.rollback`).
 
 A line is written in three steps: as pending into the anchor (synced), into the ledger (synced), out of pending.
 Wherever a machine stops, the next reader finds either nothing, or a pending line that it completes: what was about to
@@ -25,7 +29,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app.files import replacing, sync_folder
+from app.files import sync_folder
 from strategies.privacy import chain
 from strategies.privacy.chain import Anchor, Fault, Line
 from strategies.privacy.ledger import Ledger
@@ -36,9 +40,6 @@ LOCK_POLL_S = 0.01
 
 OTHERS = 0o077
 """Permissions of a file that are not its owner's."""
-
-LONGEST_ANCHOR = 1 << 18
-"""Bytes after which an anchor is begun anew."""
 
 
 class BudgetError(RuntimeError):
@@ -131,8 +132,8 @@ class LedgerFile:
         first = chain.sign(key, "opened", body, after=(), at=self._now(()))
         with on_disk(self.key_path):
             self.key_path.parent.mkdir(parents=True, exist_ok=True)
-            self._begin_memory(key, Memory(chain.anchor(()), first.text()))
-            _write_key(self.key_path, key)
+            self._remember(key, Memory(chain.anchor(()), first.text()))
+            _replace(self.key_path, key)
 
     def open(self) -> Book:
         """Read and verify everything, after completing a pending line. Raises BudgetError: budget-tampered, -disk."""
@@ -148,7 +149,7 @@ class LedgerFile:
             with on_disk(self.path):
                 if completed != content:
                     _write_from(self.path, torn, completed[torn:])
-                self._remember(key, Memory(chain.anchor(lines), None), synced=False)
+                self._remember(key, Memory(chain.anchor(lines), None))
         return Book(key, lines, len(completed))
 
     def append(self, book: Book, kind: str, body: Mapping[str, Any]) -> Book:
@@ -156,14 +157,14 @@ class LedgerFile:
         line = chain.sign(book.key, kind, body, after=book.lines, at=self._now(book.lines))
         text = f"{line.text()}\n".encode()
         with on_disk(self.path):
-            self._remember(book.key, Memory(book.anchor, line.text()), synced=True)
+            self._remember(book.key, Memory(book.anchor, line.text()))
             try:
                 _write_from(self.path, book.nbytes, text)
             except OSError:
                 self._take_back(book)
                 raise
             after = Book(book.key, (*book.lines, line), book.nbytes + len(text))
-            self._remember(book.key, Memory(after.anchor, None), synced=False)
+            self._remember(book.key, Memory(after.anchor, None))
         return after
 
     def verify(self, anchors: Iterable[Anchor] = ()) -> tuple[Fault, ...]:
@@ -179,9 +180,8 @@ class LedgerFile:
         return key, self._memory(key, sealed), content
 
     def _memory(self, key: bytes, sealed: bytes) -> Memory:
-        """The last whole line; one that a power cut tore was not relied on yet."""
-        last = sealed[: _complete_lines(sealed)].splitlines(keepends=True)[-1:]
-        memory = Memory.read(key, b"".join(last))
+        """One line. Earlier anchors kept their history above it."""
+        memory = Memory.read(key, b"".join(sealed.splitlines(keepends=True)[-1:]))
         if memory is None:
             raise BudgetError(
                 "budget-tampered", f"{self.anchor_path} is damaged or of another key; restore it from a backup"
@@ -194,24 +194,14 @@ class LedgerFile:
             return int(json.loads(self.anchor_path.read_bytes().splitlines()[-1])["length"])
         return -1
 
-    def _begin_memory(self, key: bytes, memory: Memory) -> None:
-        with replacing(self.anchor_path) as file:
-            file.write(memory.sealed(key))
-
-    def _remember(self, key: bytes, memory: Memory, *, synced: bool) -> None:
-        """Append to the anchor; begin it anew when it has grown long."""
-        size = self.anchor_path.stat().st_size
-        if size > LONGEST_ANCHOR:
-            self._begin_memory(key, memory)
-            return
-        content = self.anchor_path.read_bytes()
-        _write_from(self.anchor_path, _complete_lines(content), memory.sealed(key), synced=synced)
+    def _remember(self, key: bytes, memory: Memory) -> None:
+        _replace(self.anchor_path, memory.sealed(key))
 
     def _take_back(self, book: Book) -> None:
         """After a failed append: the ledger as it was, nothing pending. If that fails too, the line counts as spent."""
         with contextlib.suppress(OSError):
             os.truncate(self.path, book.nbytes)
-            self._remember(book.key, Memory(book.anchor, None), synced=True)
+            self._remember(book.key, Memory(book.anchor, None))
 
     def _now(self, lines: Sequence[Line]) -> str:
         """Times never decrease, even if the clock does; order is by number, and no cost depends on a time."""
@@ -244,18 +234,15 @@ def _completed(content: bytes, memory: Memory) -> bytes:
     return whole + pending if is_next else content
 
 
-def _write_from(path: Path, start: int, text: bytes, *, synced: bool = True) -> None:
-    """Make the file end with `text`, which begins at byte `start`."""
+def _write_from(path: Path, start: int, text: bytes) -> None:
+    """Make the file end with `text`, which begins at byte `start`; synced."""
     is_new = not path.exists()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(handle, start)
         os.lseek(handle, start, os.SEEK_SET)
-        view = memoryview(text)
-        while view:
-            view = view[os.write(handle, view) :]
-        if synced:
-            os.fsync(handle)
+        _write_all(handle, text)
+        os.fsync(handle)
     finally:
         os.close(handle)
     if is_new:
@@ -274,18 +261,24 @@ def _read_key(path: Path) -> bytes:
     return key
 
 
-def _write_key(path: Path, key: bytes) -> None:
-    """Readable by the owner only, and whole or not there."""
+def _replace(path: Path, content: bytes) -> None:
+    """Its owner's alone, and the old one or the whole new one. Aside there is one name: no older copy is left lying."""
     aside = path.with_name(f"{path.name}.new")
     aside.unlink(missing_ok=True)
     handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(handle, key)
+        _write_all(handle, content)
         os.fsync(handle)
     finally:
         os.close(handle)
     aside.replace(path)
     sync_folder(path.parent)
+
+
+def _write_all(handle: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(handle, view) :]
 
 
 def _wait_for(handle: int, path: Path) -> None:

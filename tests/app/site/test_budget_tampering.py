@@ -51,6 +51,16 @@ def test_an_older_copy_of_ledger_and_anchor_shows_against_what_the_coordinator_s
     assert [fault.code for fault in budget.verify([seen])] == ["spliced"]
 
 
+def test_beside_the_key_lies_nothing_that_a_shorter_ledger_would_agree_with(used):
+    """No earlier anchor, neither in the anchor nor aside: who cuts the ledger has nothing to put in its place."""
+    anchor, whole = Path(f"{used.key_path}.anchor"), path_of(used).read_bytes().splitlines(keepends=True)
+    assert {path.name for path in used.key_path.parent.iterdir()} == {used.key_path.name, anchor.name}
+    assert anchor.read_bytes().count(b"\n") == 1
+    for length in range(len(whole)):
+        path_of(used).write_bytes(b"".join(whole[:length]))
+        assert [fault.code for fault in used.verify()] == ["cut"]
+
+
 @pytest.mark.parametrize("gone", ["key", "anchor", "ledger"])
 def test_a_part_that_is_gone_is_not_a_new_beginning(used, gone):
     path = {"key": used.key_path, "anchor": Path(f"{used.key_path}.anchor"), "ledger": path_of(used)}[gone]
