@@ -4,6 +4,10 @@ Fixed checks look at one answer alone: it answers this question (hospital, run, 
 model's (names, shapes, dtypes), finite and not all zero. One check compares hospitals: an update whose size is far
 above the others' is left out. Sizes are L2 norms divided by √steps, since a hospital with more data takes more steps.
 
+The median is the lower of the two middle sizes where hospitals are even in number: of two, or of four with two
+exploding, the mean of the middle ones would be set by what it is to judge. So half of the hospitals can stop a
+training by sending next to nothing, which the refusals of every round show; they cannot spoil the model so.
+
 The comparison catches broken hospitals (exploding training, wrong units) and crude attacks. A hospital that lies
 about its steps passes it; against such, use a robust aggregate.
 """
@@ -33,11 +37,12 @@ class Gate:
 
     def size_class(self, norm: float, steps: int) -> int:
         """The power of two at or below an update's size; 0 for all where nothing is compared."""
-        return 0 if self.norm_ratio is None else math.floor(math.log2(norm / math.sqrt(max(steps, 1))))
+        # A difference of logarithms: the quotient of a norm near the smallest number and many steps would be 0.
+        return 0 if self.norm_ratio is None else math.floor(math.log2(norm) - math.log2(max(steps, 1)) / 2)
 
     def passes(self, size_class: int, sizes: Mapping[str, float]) -> bool:
-        """Whether updates of this class are within norm_ratio of the median of all sizes."""
-        return self.norm_ratio is None or 2.0**size_class <= self.norm_ratio * statistics.median(sizes.values())
+        """Whether updates of this class are within norm_ratio of the lower median of all sizes."""
+        return self.norm_ratio is None or 2.0**size_class <= self.norm_ratio * statistics.median_low(sizes.values())
 
 
 def size(norm: float, steps: int) -> float:

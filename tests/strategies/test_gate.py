@@ -73,6 +73,25 @@ def test_an_update_far_larger_than_the_others_is_left_out_whatever_the_order():
         assert set(facts.weights) == set("ABCD")
 
 
+@pytest.mark.parametrize(("honest", "exploding"), [("A", "X"), ("AB", "XY"), ("ABC", "XYZ")])
+def test_where_half_explode_the_other_half_is_the_measure(honest, exploding):
+    deltas = {name: vector(-20, -20 - ord(name)) for name in exploding} | {name: vector(1, 1) for name in honest}
+    state, _, (facts,), _ = run({name: Hospital(d) for name, d in deltas.items()}, gate=Gate(norm_ratio=4))
+    assert codes(facts) == dict.fromkeys(exploding, "norm-outlier")
+    np.testing.assert_allclose(state.model["w"], [1, 1])
+
+
+@pytest.mark.parametrize(("steps", "norms"), [((4, 144), (1, 6)), ((10, 250), (1, 12)), ((8, 8), (1, 3.9))])
+def test_two_hospitals_of_unequal_size_are_both_used(steps, norms):
+    # compared by norm / √steps: 36 times the steps and 6 times the norm are the same size
+    hospitals = {
+        name: Hospital(vector(norm, norm), facts={"steps": count})
+        for name, norm, count in zip("AB", norms, steps, strict=True)
+    }
+    _, _, (facts,), _ = run(hospitals, gate=Gate(norm_ratio=4))
+    assert not facts.refused
+
+
 @pytest.mark.parametrize(("honest", "left_out"), [("ABCD", set()), ("ABCDE", {"X"})])
 def test_an_outlier_stays_where_krum_would_have_too_few_without_it_and_krum_withstands_it(honest, left_out):
     # f = 1 needs 2f + 3 = 5 updates: with X there are five or six of them, without X four or five
@@ -113,6 +132,18 @@ def test_an_update_of_another_norm_than_stated_is_refused_and_leaves_the_sum_as_
     state, _, (facts,), _ = run(hospitals, federated(weighting=Equal()), gate=Gate())
     assert codes(facts) == {"B": code}
     np.testing.assert_allclose(state.model["w"], [1, 1.05], rtol=1e-6)
+
+
+def test_the_smallest_norm_there_is_after_very_many_steps_does_not_end_the_round():
+    def liar(message):
+        reply = Hospital(vector(0, 0), facts={"steps": 10**9})(message)
+        reply.content["report"]["norm"] = 5e-324
+        return reply
+
+    hospitals = {"A": Hospital(vector(1, 1)), "B": liar, "C": Hospital(vector(1, 1))}
+    state, _, (facts,), _ = run(hospitals, gate=Gate())
+    assert facts.failed == ""
+    np.testing.assert_allclose(state.model["w"], [2 / 3, 2 / 3], rtol=1e-6)
 
 
 def test_a_robust_rule_checks_the_stated_norm_too():
