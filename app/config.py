@@ -31,6 +31,9 @@ ALLOWED = ("strategies.", "models.", "data.", "app.", "torch.optim.")
 PATH_KEYS = frozenset({"path", "sites", "site", "weights"})
 """Keys that hold a path: made absolute before a run leaves the shell's working directory."""
 
+OPTION = re.compile(r"[A-Za-z0-9_-]+")
+"""Name of a group's option: a file of conf/GROUP, without its ending."""
+
 Config = dict[str, Any]
 
 
@@ -43,14 +46,32 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
     Raises:
         ConfigError: an override that names nothing, with the nearest valid name; a value of the wrong type; a
-            mandatory value that is missing.
+            mandatory value that is missing; what `check_options` refuses.
     """
     try:
+        check_options(overrides)
         config = _compose(overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, overrides)) from error
     _check_types(config)
     return config
+
+
+def check_options(overrides: Sequence[str]) -> None:
+    """Raise ConfigError where a group is asked for anything but options of conf/, by their plain names.
+
+    Hydra puts what it is given behind conf/GROUP/ as it stands: `augment=../../../srv/site` would read that file. The
+    overrides of a run come from another machine.
+    """
+    try:
+        read = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(f"cannot read the settings: {str(error).splitlines()[0]}") from error
+    for override in read:
+        value = override.value()
+        is_choice = not (override.is_sweep_override() or override.is_delete() or isinstance(value, Mapping))
+        if is_choice and (CONF / override.key_or_group).is_dir():
+            _check_choice(override.key_or_group, value)
 
 
 def build(node: Mapping[str, Any], /, **runtime: Any) -> Any:
@@ -158,6 +179,13 @@ def leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
         yield where, node
 
 
+def _check_choice(group: str, value: Any) -> None:
+    """`value` as Hydra reads it: it takes a name, or a list of names."""
+    for option in value if isinstance(value, list) else [value]:
+        if not isinstance(option, str) or not OPTION.fullmatch(option):
+            raise ConfigError(f"{group}={value}: an option goes by its plain name; {_there_are(group)}")
+
+
 def _varied(point: Sequence[str], swept: Sequence[str]) -> dict[str, str]:
     pairs = (override.partition("=") for override in point)
     return {key: value for key, _, value in pairs if key in swept}
@@ -199,9 +227,7 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
         if key not in names and not is_new:
             return f"unknown setting {key!r}{_nearest(key, names)}"
         if (CONF / key).is_dir() and value not in _options(key):
-            return (
-                f"{key}={value}: no such choice{_nearest(value, _options(key))}; there are: {', '.join(_options(key))}"
-            )
+            return f"{key}={value}: no such choice{_nearest(value, _options(key))}; {_there_are(key)}"
     return f"the configuration cannot be composed: {first}"
 
 
@@ -216,6 +242,10 @@ def _names(overrides: Sequence[str]) -> list[str]:
 
 def _options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def _there_are(group: str) -> str:
+    return f"there are: {', '.join(_options(group))}"
 
 
 def _nearest(word: str, among: Sequence[str]) -> str:

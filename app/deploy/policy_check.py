@@ -3,7 +3,7 @@
 The coordinator's settings arrive as one line of Hydra overrides. In this order, nothing being composed before:
 
 1. no text that could read this machine or build something else: interpolations (`${oc.env:…}`), `_target_`, packages
-2. only settings of the list: `policy.overrides` of site.yaml, else `CHANGEABLE`
+2. only settings of the list: `policy.overrides` of site.yaml, else `CHANGEABLE`; groups take options of conf/ alone
 3. composed here: no path of sources or sites; every `_target_` is one that conf/ names
 4. the limits of `policy.accepted`, on the values; the hash, where only some configurations are accepted
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from app.config import CONF, Config, ConfigError, build, from_line
+from app.config import CONF, Config, ConfigError, build, check_options, from_line
 from app.fingerprint import config_hash
 from app.privacy.policy import check_accepted
 from app.privacy.terms import terms_of
@@ -33,7 +33,9 @@ CHANGEABLE = (
 """What a coordinator may set where site.yaml has no list of its own. `weights` is read by the server alone; `device`
 and the hospital's source are its own file's, whatever arrives."""
 
-OVERRIDE = re.compile(r"\+{0,2}(?P<key>[A-Za-z_][\w.-]*(/[\w.-]+)*)=(?P<value>.*)", re.DOTALL)
+OVERRIDE = re.compile(r"\+{0,2}(?P<key>[A-Za-z_][\w-]*([./][\w-]+)*)=(?P<value>.*)", re.DOTALL | re.ASCII)
+"""No step of a key is empty or "..", and none moves a group into another package ("@")."""
+
 FORBIDDEN = ("$", "\\", "_target_", "_partial_", "_args_", "_recursive_", "_convert_", "hydra")
 """Interpolations read this machine (Hydra takes `$\\{` for `${`); the rest would build what no file of ours names."""
 
@@ -103,6 +105,10 @@ def _check_override(override: str, allowed: Sequence[str]) -> None:
         raise Declined("policy-text", f"{override!r} is not KEY=VALUE")
     if not any(_is_inside(read["key"], name) for name in allowed):
         raise Declined("policy-override", f"{override!r}: a coordinator may set {', '.join(allowed)} here")
+    try:
+        check_options([override])
+    except ConfigError as error:
+        raise Declined("policy-text", str(error)) from error
 
 
 def _is_inside(key: str, name: str) -> bool:

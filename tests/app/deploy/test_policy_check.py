@@ -1,6 +1,6 @@
 import pytest
 
-from app.config import compose, to_line
+from app.config import ConfigError, compose, from_line, to_line
 from app.deploy.policy_check import CHANGEABLE, check_run
 from app.fingerprint import config_hash
 from app.site.shield import Declined
@@ -39,12 +39,70 @@ def test_every_setting_of_the_configuration_but_data_and_their_division_may_be_c
         "seed='1",
         "~training",
         "strategy/local@source=prox",
+        "+augment@_global_=standard",
+        "hydra.searchpath=[file:///srv/north]",
+        "+hydra/launcher=basic",
+        "++defaults=[../../site]",
+        "strategy/../augment=standard",
         "x" * 30_000,
     ],
 )
 def test_text_that_could_read_this_machine_or_build_something_else_is_refused_before_it_is_composed(line, monkeypatch):
     monkeypatch.setattr("app.deploy.policy_check.composed", pytest.fail)
     assert refusal(line) in ("policy-text", "policy-override")
+
+
+OTHER_FILES = (
+    "augment=../../../../srv/north/site",
+    "'augment=\"../../site\"'",
+    "augment=/srv/north/site",
+    "augment=//srv/north/site",
+    "augment=standard/../../../site",
+    "augment=[standard,../../site]",
+    "augment=str(../../site)",
+    "augment=..",
+    "augment=./standard",
+    "augment=/source/dicom",
+    "augment=pkg://app/x",
+    "augment=file:///srv/north/site",
+    "augment=site.yaml",
+    "augment=",
+    "augment=null",
+    "+experiment=../../site",
+    "experiment=[demo,../../site]",
+    "strategy/local=../../site",
+    "comparison=~/site",
+    "federation=C:/site",
+)
+
+
+@pytest.mark.parametrize("line", OTHER_FILES)
+def test_a_group_s_option_is_a_plain_name_and_never_another_file_of_this_machine(line, monkeypatch):
+    with pytest.raises(ConfigError):
+        compose(from_line(line))  # wherever a hospital composes
+    monkeypatch.setattr("app.deploy.policy_check.composed", pytest.fail)
+    assert refusal(line) == "policy-text"
+
+
+def test_a_file_that_is_there_is_refused_as_one_that_is_not(tmp_path):
+    (tmp_path / "site.yaml").write_text("name: north\n")
+    up = "../" * 12
+    answers = {refusal(f"augment={up}{tmp_path.relative_to('/')}/{name}") for name in ("site", "none")}
+    assert answers == {"policy-text"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "augment=none",
+        "experiment=[demo]",
+        "training={lr:0.1}",
+        "federation.name=north/south..east",
+        "strategy/weighting=size strategy/wire=topk",
+    ],
+)
+def test_options_by_their_names_and_values_whatever_they_are_stay_allowed(line):
+    check_run(ANYTHING, {"overrides": line})
 
 
 @pytest.mark.parametrize(
