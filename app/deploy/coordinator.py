@@ -105,6 +105,11 @@ class Coordinator:
         """Logs of the SuperLink, of the proxy and of runs."""
         return self.folder / "logs"
 
+    def make_places(self) -> None:
+        """Make the folders that are not there: a backup holds neither those of no worth nor empty ones."""
+        for place in (self.hospitals, self.revoked, self.kits, self.flower_home, self.runs, self.logs):
+            place.mkdir(exist_ok=True, mode=0o700)
+
     def record(self, event: str, **facts: Any) -> None:
         """Write into the coordinator's audit log."""
         audit_log.append(self.folder / "audit.jsonl", event, **facts)
@@ -132,8 +137,7 @@ def make_coordinator(
     made = Coordinator(folder, name, port, listen or port, superlink_port, _state_dir(folder), mtls)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
-    for place in (made.hospitals, made.revoked, made.kits, made.flower_home, made.runs, made.logs):
-        place.mkdir(exist_ok=True, mode=0o700)
+    made.make_places()
     certificates.make_authority(made.authority, name)
     _certify(made)
     write_flower_configuration(made)

@@ -67,6 +67,11 @@ class Hospital:
     def logs(self) -> Path:
         return self.folder / "logs"
 
+    def make_places(self) -> None:
+        """Make the folders that are not there: a backup holds neither those of no worth nor empty ones."""
+        for part in ("", *FOLDERS):
+            (self.folder / part).mkdir(parents=True, exist_ok=True, mode=OWNER_ONLY)
+
     def site(self) -> SiteFile:
         """What its file says. Raises ConfigError."""
         return read_site_file(self.site_file)
@@ -100,8 +105,7 @@ def make_hospital(folder: Path, settings: Mapping[str, Any]) -> Hospital:
         raise DeployError(f"a hospital stands in {folder} already; edit its site.yaml, or take another folder")
     if not NAME.fullmatch(name):
         raise DeployError(f"{name!r} is no name for a hospital: letters, digits, - and _, at most 63")
-    for part in ("", *FOLDERS):
-        (hospital.folder / part).mkdir(parents=True, exist_ok=True, mode=OWNER_ONLY)
+    hospital.make_places()
     write_text(hospital.site_file, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
     try:
         hospital.site()

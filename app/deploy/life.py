@@ -86,12 +86,13 @@ class Life:
 
     def _listen(self, who: str, stream: IO[str], *, aloud: bool) -> None:
         def read() -> None:
-            for line in stream:
-                text = line.rstrip()
-                self.book.info("%s: %s", who, text)
-                words = text if aloud else heard(text) if who == "connection" else ""
-                if words:
-                    self.say(words)
+            with stream:
+                for line in stream:
+                    text = line.rstrip()
+                    self.book.info("%s: %s", who, text)
+                    words = text if aloud else heard(text) if who == "connection" else ""
+                    if words:
+                        self.say(words)
 
         thread = threading.Thread(target=read, daemon=True)
         thread.start()

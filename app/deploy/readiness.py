@@ -154,7 +154,10 @@ def _safely(one: Look) -> Iterator[Finding]:
 
 
 def _is_started(hospital: Hospital) -> bool:
-    with (hospital.folder / "flower" / "lock").open("a") as lock:
+    path = hospital.folder / "flower" / "lock"
+    if not path.exists():  # not made here: whoever checks may be another account than the one that starts
+        return False
+    with path.open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -6,12 +6,10 @@ and with them goes Flower's state, which holds hospitals' raw updates. Nothing i
 
 import contextlib
 import fcntl
-import logging
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,9 +21,9 @@ from app.deploy.coordinator import Coordinator, write_flower_configuration
 from app.deploy.enrolment import enrolled
 from app.deploy.errors import DeployError
 from app.deploy.executor import Executor
-from app.deploy.rotated import Rotated
+from app.deploy.parts import STOP_SECONDS, Parts
 from app.deploy.watch import Say, Watch, register
-from app.processes import answers, dying_with_parent, end, marked, stop, tail
+from app.processes import answers, end, marked, tail, uninterrupted
 from app.rounds.roster import NODES
 
 MARK = "FEDVOX_COORDINATOR"
@@ -34,12 +32,6 @@ MARK = "FEDVOX_COORDINATOR"
 START_SECONDS = 90.0
 LOOK_SECONDS = 1.0
 """Between looks at what may have changed."""
-
-OWN_QUESTIONS = ("ControlServicer.List", "/v1/control/list-")
-"""In Flower's log: our own questions, which would bury everything else."""
-
-STOP_SECONDS = 5.0
-LOG_BYTES, LOGS_KEPT = 10_000_000, 5
 
 AT_ONCE = {"FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PUSHES": "8", "FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PULLS": "8"}
 """A model is an object for every 5 MiB, each a request; Flower sends two at a time, which a long way makes slow."""
@@ -75,7 +67,7 @@ def serve(coordinator: Coordinator, say: Say) -> None:
     Raises:
         DeployError: it runs already, something is not installed, or a part ended.
     """
-    with _alone(coordinator), _running(coordinator) as started:
+    with _alone(coordinator), _running(coordinator, say) as started:
         say(f"coordinator {coordinator.address} is up; hospitals: {len(enrolled(coordinator))} enrolled")
         watch = Watch(started, say)
         while True:
@@ -85,6 +77,7 @@ def serve(coordinator: Coordinator, say: Say) -> None:
 
 @contextlib.contextmanager
 def _alone(coordinator: Coordinator) -> Iterator[None]:
+    coordinator.make_places()
     with (coordinator.flower_home / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,7 +87,7 @@ def _alone(coordinator: Coordinator) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _running(coordinator: Coordinator) -> Iterator[Started]:
+def _running(coordinator: Coordinator, say: Say) -> Iterator[Started]:
     end(list(marked({MARK: str(coordinator.folder)})), STOP_SECONDS)
     proxy_command = nginx.command(coordinator.state_dir / "nginx.conf")
     _check_ports(coordinator)
@@ -102,26 +95,30 @@ def _running(coordinator: Coordinator) -> Iterator[Started]:
     _fresh_state(coordinator)
     nginx.write_configuration(coordinator)
     coordinator.record("coordinator-started", address=coordinator.address)
-    book = _book("superlink", coordinator)
-    superlink = _start(_superlink_command(coordinator), coordinator, book)
+    parts = Parts(coordinator.state_dir / "empty", environment(coordinator), coordinator.logs)
     try:
+        superlink = parts.start(_superlink_command(coordinator), "superlink")
         _wait("superlink", coordinator.superlink_port, superlink, coordinator)
         with control(coordinator) as flower:
             register(coordinator, flower)
-        proxy = _start(proxy_command, coordinator, _book("nginx", coordinator))
-        executor = Executor(lambda: _start(_superexec_command(coordinator, superlink.pid), coordinator, book))
-        try:
-            _wait("nginx", coordinator.listen, proxy, coordinator)
-            yield Started(coordinator, superlink, executor, proxy)
-        finally:
-            stop(proxy, STOP_SECONDS)
-            stop(executor.process, STOP_SECONDS)
+        executor = Executor(lambda: parts.start(_superexec_command(coordinator, superlink.pid), "superlink"))
+        proxy = parts.start(proxy_command, "nginx")
+        _wait("nginx", coordinator.listen, proxy, coordinator)
+        yield Started(coordinator, superlink, executor, proxy)
     finally:
-        stop(superlink, STOP_SECONDS)
-        end(list(marked({MARK: str(coordinator.folder)})), STOP_SECONDS)
-        shutil.rmtree(coordinator.state_dir, ignore_errors=True)
-        coordinator.nodes.unlink(missing_ok=True)
-        coordinator.record("coordinator-stopped")
+        # A second Ctrl-C must not leave hospitals' updates behind.
+        with uninterrupted():
+            say("stopping: a few seconds, in which Ctrl-C does nothing")
+            _clear(coordinator, parts)
+
+
+def _clear(coordinator: Coordinator, parts: Parts) -> None:
+    """End all that is left of a coordinator, and destroy what hospitals sent."""
+    parts.stop()
+    end(list(marked({MARK: str(coordinator.folder)})), STOP_SECONDS)
+    shutil.rmtree(coordinator.state_dir, ignore_errors=True)
+    coordinator.nodes.unlink(missing_ok=True)
+    coordinator.record("coordinator-stopped")
 
 
 def _fresh_state(coordinator: Coordinator) -> None:
@@ -141,12 +138,12 @@ def _check_ports(coordinator: Coordinator) -> None:
 
 
 def _check_certificates(coordinator: Coordinator) -> None:
+    again = f"fedvox coordinator rotate {coordinator.folder}"
     for pair in (coordinator.authority, coordinator.server, coordinator.loopback):
+        if not pair.certificate.exists():
+            raise DeployError(f"{pair.certificate} is not there; restore ca/ from the backup, then: {again}")
         if (left := certificates.days_left(pair.read())) <= 0:
-            raise DeployError(
-                f"{pair.certificate} ended {-left:.0f} days ago; make a new one: "
-                f"fedvox coordinator rotate {coordinator.folder}"
-            )
+            raise DeployError(f"{pair.certificate} ended {-left:.0f} days ago; make a new one: {again}")
 
 
 def _superlink_command(coordinator: Coordinator) -> list[str]:
@@ -188,35 +185,6 @@ def environment(coordinator: Coordinator) -> dict[str, str]:
         MARK: str(coordinator.folder),
         NODES: str(coordinator.nodes),
     }
-
-
-def _start(command: list[str], coordinator: Coordinator, book: Rotated) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        command,
-        # Flower's apps run in this folder: it must hold nothing that they could import.
-        cwd=coordinator.state_dir / "empty",
-        env=environment(coordinator),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        preexec_fn=dying_with_parent(),
-        start_new_session=True,
-    )
-    threading.Thread(target=_keep, args=(process, book), daemon=True).start()
-    return process
-
-
-def _book(name: str, coordinator: Coordinator) -> Rotated:
-    """A log that does not grow for ever; processes may share it."""
-    return Rotated(coordinator.logs / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
-
-
-def _keep(process: subprocess.Popen[bytes], book: Rotated) -> None:
-    """Write a process's output into its log."""
-    for line in process.stdout or ():
-        text = line.decode(errors="replace").rstrip("\n")
-        if not any(question in text for question in OWN_QUESTIONS):
-            book.handle(logging.LogRecord("", logging.INFO, "", 0, text, None, None))
 
 
 def _wait(name: str, port: int, process: subprocess.Popen[bytes], coordinator: Coordinator) -> None:

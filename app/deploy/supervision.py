@@ -60,6 +60,7 @@ def _live(life: Life, stopped: threading.Event, say: Say) -> None:
 @contextlib.contextmanager
 def _alone(hospital: Hospital) -> Iterator[None]:
     """One `site start` a folder."""
+    hospital.make_places()
     with (hospital.folder / "flower" / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,7 +72,6 @@ def _alone(hospital: Hospital) -> Iterator[None]:
 @contextlib.contextmanager
 def _book(hospital: Hospital) -> Iterator[logging.Logger]:
     """The rotated log, for the owner's eyes."""
-    hospital.logs.mkdir(exist_ok=True, mode=0o700)
     handler = Rotated(hospital.logs / "hospital.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     book = logging.getLogger(f"{__name__}.book")

@@ -5,12 +5,14 @@ import errno
 import fcntl
 import json
 import shutil
+import signal
 import socket
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 
+from app.deploy import serve as serve_module
 from app.deploy import watch
 from app.deploy.control import FlowerRun, Node
 from app.deploy.coordinator import Coordinator
@@ -154,3 +156,24 @@ def test_a_port_in_use_is_said_before_anything_starts(coordinator):
     with socket.create_server(("127.0.0.1", coordinator.listen)), pytest.raises(DeployError, match="is in use"):
         serve(coordinator, lambda _: None)
     assert not coordinator.state_dir.exists()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (apt-get install nginx)")
+def test_a_second_interrupt_does_not_keep_what_hospitals_sent(coordinator, monkeypatch):
+    said = []
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    def stopped(parts):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(serve_module, "_wait", interrupted)
+    monkeypatch.setattr(serve_module, "_superlink_command", lambda _: ["true"])
+    stop = serve_module.Parts.stop
+    monkeypatch.setattr(serve_module.Parts, "stop", lambda parts: (stopped(parts), stop(parts)))
+    with pytest.raises(KeyboardInterrupt):
+        serve(coordinator, said.append)
+    assert not coordinator.state_dir.exists()
+    assert any(line.startswith("stopping") for line in said)
