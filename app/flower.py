@@ -41,6 +41,9 @@ STATUS_SECONDS = 30.0
 ANSWER_SECONDS = 120.0
 """How long a `flwr` command may take; a second or two on an idle core."""
 
+STOP_SECONDS = 20.0
+"""How long the command that ends a run may take; Ctrl-C waits for it."""
+
 SILENCES = 5
 """So often in a row Flower may have nothing to say of the run before it is taken for lost."""
 
@@ -85,7 +88,7 @@ def run(
     watch: Watch,
     submitted: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Start the application on a SuperLink and wait until it ended; an interrupt ends it there, too.
+    """Start the application on a SuperLink and wait until it ended; what ends the waiting ends it there, too.
 
     `submitted` is told Flower's number of the run.
 
@@ -94,18 +97,20 @@ def run(
     """
     settings = {"overrides": to_line(overrides), "run-dir": str(run_dir)}
     run_id = _submit(link, settings, _simulation(config) if config["deploy"]["roster"] == "plan" else "")
-    submitted(run_id)
     try:
+        submitted(run_id)
         _wait_for_outcome(link, run_id, watch)
-    except KeyboardInterrupt:
-        stop(link, run_id)
+    except BaseException:
+        # Whatever ends the waiting, an interrupt or a full disk: nobody would follow the run any more.
+        with uninterrupted():
+            stop(link, run_id)
         raise
 
 
 def stop(link: Link, run_id: str) -> None:
     """End a run that may still be going on; one that is over, or unknown, is left as it is."""
     if not link.is_ours and (link.port is None or answers(link.port)):
-        _flwr(["flwr", "stop", run_id, link.name], link)
+        _flwr(["flwr", "stop", run_id, link.name], link, STOP_SECONDS)
 
 
 def _wait_for_outcome(link: Link, run_id: str, watch: Watch) -> None:
@@ -189,7 +194,7 @@ def _status(link: Link, run_id: str) -> str:
     return str(runs[0].get("status", "")) if runs else ""
 
 
-def _flwr(command: list[str], link: Link) -> subprocess.CompletedProcess[str]:
+def _flwr(command: list[str], link: Link, seconds: float = ANSWER_SECONDS) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             command,
@@ -198,10 +203,10 @@ def _flwr(command: list[str], link: Link) -> subprocess.CompletedProcess[str]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=ANSWER_SECONDS,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"no answer within {ANSWER_SECONDS:.0f} s")
+        return subprocess.CompletedProcess(command, 1, "", f"no answer within {seconds:.0f} s")
 
 
 def _last_json(text: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import datetime
 import multiprocessing
 import os
 import re
+import shlex
 import signal
 import sys
 import time
@@ -135,7 +136,9 @@ def start(job: Job, *, engine: str, superlink: str | None, screen: Console) -> d
 
     Raises:
         RunFailed: it ended without one.
+        ConfigError: its hospitals are a coordinator's, and none is named.
     """
+    _check_way(job, superlink)
     screen.opening(job.config, job.folder.path, engine)
     if job.began_with:
         screen.note(job.began_with)
@@ -157,13 +160,33 @@ def start(job: Job, *, engine: str, superlink: str | None, screen: Console) -> d
         if read_summary(job.folder) is None:
             why = "interrupted at the keyboard"
             write_ended(job.config, job.folder, engine=engine, status="stopped", reason="interrupted", why=why)
-            screen.note(f"stopped; go on with: fedvox run --resume {job.folder.path}")
+            screen.note(f"stopped; go on with: {again(job.folder.path, engine=engine, superlink=superlink)}")
         raise
     except Exception as error:
         if read_summary(job.folder) is None:
             write_ended(job.config, job.folder, engine=engine, status="failed", reason="interrupted", why=str(error))
         raise
     return _outcome(job)
+
+
+def again(folder: Path, *, engine: str, superlink: str | None) -> str:
+    """The command by which a run goes on, whole: without its SuperLink it would begin a simulation."""
+    named = str(Path(superlink).expanduser().absolute()) if superlink and is_coordinator(superlink) else superlink
+    parts = ["fedvox", "run", "--resume", str(folder)]
+    parts += ["--engine", engine] if engine != "flower" else []
+    return shlex.join([*parts, *(["--superlink", named] if named else [])])
+
+
+def _check_way(job: Job, superlink: str | None) -> None:
+    """Hospitals on their own machines are reached over a SuperLink alone; a simulation would wait for them in vain."""
+    if job.config["deploy"]["roster"] == "plan" or superlink:
+        return
+    home_of_runs = job.folder.path.parent.parent
+    named = str(home_of_runs) if is_coordinator(str(home_of_runs)) else "DIR"
+    raise ConfigError(
+        "the hospitals of this run are on their own machines; name their coordinator's folder: "
+        f"fedvox run --resume {job.folder.path} --superlink {named}"
+    )
 
 
 def in_process(job: Job, screen: Console) -> None:

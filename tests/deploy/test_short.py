@@ -1,6 +1,7 @@
 """The short form, part of every test run: three hospitals, one killed, the coordinator killed, the run resumed."""
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 
@@ -31,7 +32,7 @@ def test_a_run_survives_the_end_of_a_hospital_and_of_the_coordinator(three, tmp_
     coordinator.kill()
     assert alive(family) == [], "processes of a killed coordinator are left"
     assert run.ended(90) == 1
-    assert f"fedvox run --resume {run_dir}" in run.said()
+    assert f"fedvox run --resume {run_dir} --superlink {three.home}" in run.said()
 
     coordinator, before = three.start_coordinator(), len(rounds(run_dir))
     sites["west"] = three.start_site("west")
@@ -39,6 +40,12 @@ def test_a_run_survives_the_end_of_a_hospital_and_of_the_coordinator(three, tmp_
         coordinator.wait_for(f"{name} is online", 120)
     resumed = three.run(run_dir, resume=True)
     assert resumed.ended(150) == 0, resumed.said()
+    assert re.search(
+        r"round 3  3 of 3 hospitals  loss [\d.]+  validation AUC of the model before: [\d.]+  [\d.]+ s  "
+        r"[\d.]+ MB up, [\d.]+ down",
+        resumed.said(),
+    ), resumed.said()
+    assert re.search(r"pooled +\d+ +\d+ +[\d.]+ \([\d.]+–[\d.]+\) +none +[\d.]+/[\d.]+", resumed.said())
 
     summary = json.loads((run_dir / "summary.json").read_text())
     assert (summary["status"], summary["rounds"]) == ("completed", 3)

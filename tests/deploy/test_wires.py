@@ -47,7 +47,7 @@ def test_a_cut_wire_heals_and_the_hospital_is_in_the_rounds_again(two, tmp_path)
     journalled(run_dir, lambda line: line["round"] > without["round"] and "north" in line["reports"], 150)
     assert sites["north"].popen.poll() is None
     run.interrupt()
-    assert f"fedvox run --resume {run_dir}" in run.said()
+    assert f"fedvox run --resume {run_dir} --superlink {two.home}" in run.said()
 
 
 def test_a_slow_long_and_lossy_wire_makes_the_same_model(two, tmp_path):
