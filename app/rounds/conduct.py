@@ -18,6 +18,7 @@ from app.rounds.pretrained import initial_model, write_report
 from app.rounds.progress import Listener, Progress, pooled_auc
 from app.rounds.roster import Roster, roster_of
 from app.rounds.summary import Answer, Outcome, write_scores, write_summary
+from app.rounds.workers import check_alive, unharmed
 from models.norm import tensor_kinds
 from models.parameters import get_tensors
 from strategies import Federated
@@ -33,6 +34,7 @@ class Run:
     folder: RunFolder
     name: str
     seed: int
+    engine: str
     listen: Listener
 
 
@@ -44,7 +46,7 @@ def conduct(
     Returns:
         The summary.
     """
-    run = Run(config, folder, folder.run_name(), config["seed"] or 0, listen)
+    run = Run(config, folder, folder.run_name(), config["seed"] or 0, engine, listen)
     strategy: Federated = build(config["strategy"])
     every = tuple(config["federation"]["hospitals"])
     compare(grid, config, folder, _roster(config, every), _plan(strategy, run, legs(config)[0]))
@@ -61,6 +63,8 @@ def _leg(grid: Grid, strategy: Federated, run: Run, leg: Leg) -> Outcome:
     replies = sound(strategy.evaluate(grid, replace(course, roster=_roster(run.config, leg.score)), state), run.config)
     answers = {name: _answer(reply, state) for name, reply in replies.items() if isinstance(reply, Evaluation)}
     refused = [reply for reply in replies.values() if isinstance(reply, Refusal)]
+    if _is_simulated(run):
+        check_alive(refused, "the final scoring")
     write_scores(run.folder.scores(leg.name), answers)
     return Outcome(leg, stop, answers, refused)
 
@@ -98,11 +102,16 @@ def _course(strategy: Federated, run: Run, leg: Leg) -> tuple[Course, Progress]:
         deadline_s=config["deadline_s"],
         wait_s=config["wait_s"],
         initial=initial,
-        after_round=progress,
+        after_round=unharmed(progress) if _is_simulated(run) else progress,
         lr_scale=lambda round: schedule.scale(round, rounds=config["rounds"]),
         kinds=tensor_kinds(model),
     )
     return engine.steer(course), progress
+
+
+def _is_simulated(run: Run) -> bool:
+    """Over Flower, with all hospitals in Ray's workers on this machine."""
+    return run.engine == "flower" and run.config["deploy"]["roster"] == "plan"
 
 
 def _plan(strategy: Federated, run: Run, leg: Leg) -> Plan:
