@@ -49,12 +49,21 @@ def load_state(folder: Path) -> ServerState | None:
     files = [path for name in ("state", "previous") if (path := folder / f"{name}.safetensors").exists()]
     for path in files:
         try:
-            return read_state(path)
+            state = read_state(path)
         except Unreadable as error:
             log.warning("%s; trying the checkpoint before it", error)
+        else:
+            _put_aside(files[: files.index(path)])
+            return state
     if files:
         raise BrokenCheckpoint(f"no readable checkpoint in {folder}; start the run anew in another folder")
     return None
+
+
+def _put_aside(unreadable: list[Path]) -> None:
+    """Under another name, lest the next save keep them as the state before, in place of the one that was readable."""
+    for path in unreadable:
+        path.replace(path.with_suffix(".unreadable"))
 
 
 def _keep(newest: Path, previous: Path) -> None:

@@ -73,7 +73,8 @@ class Progress:
 
 
 def _validation_auc(facts: RoundFacts) -> float | None:
-    reports = facts.reports.values()
+    """Of the model that this round began with: a late report speaks of an earlier one."""
+    reports = [report for report in facts.reports.values() if report.round == facts.round]
     return pooled_auc([report.histogram for report in reports if len(report.histogram) == 2 * classification.BINS])
 
 

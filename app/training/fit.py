@@ -133,7 +133,7 @@ def fit(
     if not len(crops):
         raise ValueError("no crops to train on; every patient of this hospital is held out, or it has none")
     started = time.perf_counter()
-    model.to(device).train()
+    training_mode(model.to(device))
     trained = [p for p in model.parameters() if p.requires_grad]
     own_optimiser = local.optimiser(trained, training.lr) if local else None
     optimiser = own_optimiser or training.optimiser_of(trained)
@@ -159,6 +159,15 @@ def fit(
         loss, steps = best.restore(model)
     learned = local.finish(model, state, steps=steps, lr=training.lr) if local else Learned()
     return Fit(loss, steps, time.perf_counter() - started, dtype, learned)
+
+
+def training_mode(model: nn.Module) -> None:
+    """Training mode, but not for frozen layers: a frozen batch norm keeps its running statistics, and uses them."""
+    model.train()
+    for layer in model.modules():
+        own = [*layer.parameters(recurse=False)]
+        if own and not any(parameter.requires_grad for parameter in own):
+            layer.eval()
 
 
 def _loss(pos_weight: torch.Tensor | None) -> LossOf:

@@ -40,6 +40,20 @@ def test_a_spoiled_newest_falls_back_to_the_one_before_and_says_so(tmp_path, cap
     assert "trying the checkpoint before it" in caplog.text
 
 
+def test_after_a_fall_back_the_readable_one_stays_until_the_next_is_whole(tmp_path, monkeypatch):
+    def no_room(*_):
+        raise OSError(28, "No space left on device")
+
+    save_state(tmp_path, state(1))
+    save_state(tmp_path, state(2))
+    (tmp_path / "state.safetensors").write_bytes(b"half")
+    load_state(tmp_path)
+    monkeypatch.setattr("app.rounds.checkpoint.write_groups", no_room)
+    with pytest.raises(OSError, match="No space"):
+        save_state(tmp_path, state(2))
+    same(load_state(tmp_path), state(1))
+
+
 def test_two_spoiled_ones_are_refused(tmp_path):
     save_state(tmp_path, state(1))
     (tmp_path / "state.safetensors").write_bytes(b"half")

@@ -147,6 +147,18 @@ def test_frozen_layers_stay_and_the_rest_learns(make_model, make_crops, cpu):
     assert not np.array_equal(before["fc.weight"], after["fc.weight"])
 
 
+@pytest.mark.parametrize("patience", [None, 1])
+def test_a_frozen_batch_norm_keeps_its_running_statistics(make_model, make_crops, cpu, patience):
+    model = make_model(norm="batch")
+    for name, p in model.named_parameters():
+        p.requires_grad_("fc" in name)
+    before, crops = get_tensors(model), make_crops()
+    training = Training(lr=1e-3, patience=patience, epochs=3)
+    fit(model, crops, training=training, device=cpu, address=(1,), validation=crops)
+    after = get_tensors(model)
+    assert {name for name in before if not np.array_equal(before[name], after[name])} == {"fc.weight", "fc.bias"}
+
+
 class Anchor(Plain):
     """Pulls hard towards the model received; brings its own optimiser; counts and hands on."""
 
