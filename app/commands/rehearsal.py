@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from app.config import Config, ConfigError, build
 from app.metrics.baselines import check_baseline
 from app.privacy.refusals import check_private
+from app.privacy.terms import terms_of
+from app.privacy.trainable import check_trainable
 from app.rounds.legs import legs
 from app.rounds.pretrained import initial_model
 from app.site.cohort import is_cohort
@@ -36,6 +38,8 @@ def try_out(config: Config) -> Loaded | None:
     kinds = tensor_kinds(model)
     _check_best(config, strategy, kinds)
     checks.check(strategy, kinds=kinds, hospitals=len(config["federation"]["hospitals"]))
+    if terms_of(config) is not None:
+        check_trainable(config)
     legs(config)
     return loaded
 

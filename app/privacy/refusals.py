@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.config import Config, ConfigError
+from app.config import Config, ConfigError, build
 from app.privacy.terms import terms_of
 
 
@@ -38,6 +38,18 @@ def _counts_crops(config: Config) -> bool:
     return "crops" in units and _has(config, "strategy", "privacy", "unit") == "patient"
 
 
+BY_SCORES: tuple[Row, ...] = (
+    Row(
+        lambda c: c["stopping"]["patience"] is not None or c["stopping"]["target"] is not None,
+        "stopping by validation scores would release them every round; set stopping=never",
+    ),
+    Row(
+        lambda c: bool(c["stopping"].get("keep_best")),
+        "the best model is chosen by validation scores of every round; set stopping.keep_best=false",
+    ),
+)
+"""Under `site`, too: which round's model is published would tell of scores that no noise covers."""
+
 TABLE: tuple[Row, ...] = (
     Row(
         lambda c: c["training"]["class_balance"],
@@ -47,17 +59,11 @@ TABLE: tuple[Row, ...] = (
         lambda c: c["training"].get("patience") is not None,
         "early stopping reads the losses of the hospital's own patients; set training.patience=null",
     ),
+    *BY_SCORES,
     Row(
-        lambda c: c["stopping"]["patience"] is not None or c["stopping"]["target"] is not None,
-        "stopping by validation scores would release them every round; set stopping=never",
-    ),
-    Row(
-        lambda c: bool(c["stopping"].get("keep_best")),
-        "the best model is chosen by validation scores of every round; set stopping.keep_best=false",
-    ),
-    Row(
-        lambda c: bool(c["split"]["folds"]),
-        "folds are stratified by label, so one patient's place depends on the others; set split=keyed",
+        lambda c: bool(c["split"]["folds"]) or bool(c["split"].get("official")),
+        "in folds each patient trains and is tested in turn, and the ledger counts the dearer of the two; "
+        "set split=keyed",
     ),
     Row(
         lambda c: c["federation"]["mode"] == "central",
@@ -87,8 +93,8 @@ TABLE: tuple[Row, ...] = (
 
 
 def check_private(config: Config) -> None:
-    """Raise ConfigError with every reason why a run whose training is private may not be configured so."""
-    if terms_of(config) is None:
-        return
-    if reasons := [row.reason for row in TABLE if row.holds(config)]:
-        raise ConfigError(f"strategy.privacy.unit={config['strategy']['privacy']['unit']}: {'; '.join(reasons)}")
+    """Raise ConfigError with every reason why a run that claims an ε may not be configured so."""
+    unit = build(config["strategy"]).privacy.unit
+    rows = TABLE if terms_of(config) is not None else BY_SCORES if unit == "site" else ()
+    if reasons := [row.reason for row in rows if row.holds(config)]:
+        raise ConfigError(f"strategy.privacy.unit={unit}: {'; '.join(reasons)}")

@@ -67,7 +67,7 @@ def _by_releases(name: str, runs: Sequence[tuple[Config, RunFolder]]) -> Togethe
         event
         for config, folder in runs
         if name in config["federation"]["hospitals"]
-        for event in releases(folder.lines())
+        for event in releases(folder.released())
     ]
     delta = float(runs[0][0]["budget"]["delta"])
     return Together(name, epsilon(events, delta), delta) if events else None

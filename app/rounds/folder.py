@@ -5,6 +5,7 @@ run.json                                         the name that hospitals know it
 partition.json                                   in a simulation: how many patients and crops each hospital has
 comparison.json                                  what hospitals told of their data before round 1, and what was found
 rounds.jsonl                                     one line of facts a round
+repeated.jsonl                                   such lines of rounds that came once more after a resume
 checkpoint/[LEG/]state.safetensors               to go on from
 [legs/LEG/]model.safetensors, model.json         what it made
 scores/[LEG].npz                                 score histograms of the final test, by hospital
@@ -34,6 +35,11 @@ class RunFolder:
     def journal(self) -> Path:
         """One JSON line a round."""
         return self.path / "rounds.jsonl"
+
+    @property
+    def repeated(self) -> Path:
+        """The lines of rounds that came once more after a resume."""
+        return self.path / "repeated.jsonl"
 
     @property
     def summary(self) -> Path:
@@ -78,19 +84,35 @@ class RunFolder:
         return [line for line in self._lines() if line["leg"] == leg]
 
     def forget_after(self, leg: str, round: int) -> None:
-        """Drop journal lines of rounds that were journalled but not yet checkpointed when the run was killed."""
-        kept = [line for line in self._lines() if line["leg"] != leg or line["round"] <= round]
+        """Drop journal lines of rounds that come once more: journalled but not checkpointed when the run was killed.
+
+        They stay in repeated.jsonl: what a round released is released, whatever comes of it the next time.
+        """
+        lines = self.lines()
+        kept = [line for line in lines if line["leg"] != leg or line["round"] <= round]
+        for line in lines:
+            if line not in kept:
+                append_json(self.repeated, line)
         with replacing(self.journal) as file:
             file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
 
+    def released(self) -> list[dict[str, Any]]:
+        """All that was done, and so released: the rounds that came once more first, then the journal."""
+        return [*_read(self.repeated), *self._lines()]
+
     def _lines(self) -> Iterator[dict[str, Any]]:
-        if not self.journal.exists():
+        return _read(self.journal)
+
+
+def _read(journal: Path) -> Iterator[dict[str, Any]]:
+    """Its lines; a torn one ends them."""
+    if not journal.exists():
+        return
+    for text in journal.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(text)
+        except json.JSONDecodeError:
             return
-        for text in self.journal.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(text)
-            except json.JSONDecodeError:
-                return
 
 
 BEGINNINGS = ("config.yaml", "fingerprint.json", "run.json", "overrides.txt.")

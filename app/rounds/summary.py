@@ -97,7 +97,7 @@ def write_scores(path: Path, answers: Mapping[str, Answer]) -> None:
 
 def _written(config: Config, folder: RunFolder, summary: dict[str, Any]) -> dict[str, Any]:
     """The privacy page first: who waits for the summary finds both."""
-    lines = folder.lines()
+    lines = folder.released()
     write_text(folder.privacy, page(config, lines, summary))
     if privacy := section(config, lines, summary):
         summary["privacy"] = privacy
@@ -159,7 +159,7 @@ def _hospital(name: str, config: Config, folder: RunFolder, outcomes: Sequence[O
         "train_samples": report.get("train_samples"),
         **_interval(own),
         **_own_model(own),
-        "privacy": cost(name, config, folder.lines(), report),
+        "privacy": cost(name, config, folder.released(), report),
         **_paid(name, folder, answers),
         "refused": _refusals(name, folder, outcomes),
     }

@@ -16,6 +16,7 @@ from app.fingerprint import code_hash, config_hash
 from app.privacy.policy import check_accepted, check_enough, check_owned
 from app.privacy.refusals import check_private
 from app.privacy.terms import Terms, terms_of
+from app.privacy.trainable import check_trainable
 from app.rounds.legs import CENTRAL
 from app.site.directory import open_site
 from app.site.memory import Memory
@@ -104,7 +105,9 @@ class Opening:
 
         Raises ConfigError, DataError.
         """
-        _open(self.overrides, self.hospital, self.fold, self.seed, self.site_file)
+        opened = _open(self.overrides, self.hospital, self.fold, self.seed, self.site_file)
+        if opened.terms is not None:
+            check_trainable(opened.config)
 
 
 def forget() -> None:
@@ -123,7 +126,9 @@ def visit(context: Context, plan: Plan) -> Iterator[Place]:
         ConfigError, DataError: the hospital cannot be opened. Its own log has the words.
     """
     config = configured(context, plan)
-    with discreet(is_private=terms_of(config) is not None):
+    terms = terms_of(config)
+    with discreet(is_private=terms is not None):
+        check_division(terms, plan)
         place = _open(_overrides(context), plan.hospital, plan.fold, plan.seed, _site_file(context))
         with logbook(place.name, place.sites[0].state_dir):
             check_policies(place)
@@ -147,13 +152,27 @@ def check_policies(place: Place) -> None:
 
     Raises:
         Declined: a limit of the policy; private training by patients whom the data do not tell apart.
-        ConfigError: a private run with settings that read patients' data elsewhere.
+        ConfigError: a private run with settings that read patients' data elsewhere, or a model or parts that do not
+            keep one patient's data to one clipped gradient.
     """
     check_private(place.config)
+    if place.terms is not None:
+        check_trainable(place.config)
     check_owned(place.terms, place.parts.train.refs)
     for site in place.sites:
         check_accepted(site.policy, place.strategy.privacy.unit, place.terms)
         check_enough(site.policy, len(set(place.parts.train.patients)))
+
+
+def check_division(terms: Terms | None, plan: Plan) -> None:
+    """Refuse to train privately on another division than the one that the ledger's events speak of.
+
+    Of training and test patients only the dearer counts, since nobody is both; with a fold everybody is, in turn.
+    """
+    if terms is not None and plan.fold >= 0:
+        raise Declined(
+            "policy-fold", f"fold {plan.fold} of a private run: patients would train in one and test in another"
+        )
 
 
 def check_fingerprint(plan: Plan, config: Config) -> None:

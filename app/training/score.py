@@ -20,13 +20,14 @@ def logits(
     device: torch.device,
     batch_size: int = DEFAULT_BATCH,
     threads: int | None = None,
+    instead: float | None = None,
 ) -> NDArray[np.float32]:
     """Score every crop: (N,) float32, positive means nodule (or malignant).
 
-    Raises FloatingPointError where the model answers NaN or infinity.
+    `instead` stands for scores that are NaN or infinite. Raises FloatingPointError for them where it is None.
     """
     model.to(device)
-    was_training = model.training
+    modes = [(layer, layer.training) for layer in model.modules()]  # frozen layers do not train with the others
     parts = [np.empty(0, np.float32)]
     try:
         model.eval()
@@ -35,8 +36,11 @@ def logits(
                 x_BCZYX, _ = crops.batch(np.arange(start, min(start + batch_size, len(crops))))
                 parts.append(model(torch.from_numpy(x_BCZYX).to(device)).squeeze(1).cpu().numpy())
     finally:
-        model.train(was_training)
+        for layer, was_training in modes:
+            layer.training = was_training
     scores = np.concatenate(parts)
+    if instead is not None:
+        return np.nan_to_num(scores, nan=instead, posinf=instead, neginf=instead)
     if broken := np.count_nonzero(~np.isfinite(scores)):
         raise FloatingPointError(f"{broken} of {len(scores)} scores are not finite; the model has diverged")
     return scores

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import yaml
 
 from app.commands import console, launch
 
@@ -10,6 +11,8 @@ SMALL = [
     "augment=flips", "model=tiny", "model.widths=[8,8,16,16]", "+model.max_pool=false", "training.lr=0.01",
     "training.batch_size=16", "rounds=2", "replicates=20",
 ]  # fmt: skip
+
+PRIVATE = ["strategy/privacy=patient", "training.class_balance=false", "strategy.privacy.sample_rate=0.5"]
 
 
 @pytest.fixture
@@ -27,6 +30,30 @@ def run(overrides, tmp_path):
         return job.folder, launch.start(job, engine="inprocess", superlink=None, screen=console.Console())
 
     return do
+
+
+@pytest.fixture
+def hospitals(cubes, tmp_path):
+    """hospitals(**policy) → a folder of three hospitals that share the cubes by vendor, each with its own file."""
+
+    def make(**policy):
+        folder = tmp_path / "hospitals"
+        whole = np.load(cubes)
+        for name in sorted(set(whole["vendor"].tolist())):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            mine = whole["vendor"] == name
+            np.savez(folder / name / "cubes.npz", **{key: whole[key][mine] for key in whole.files})
+            plain = {
+                "name": name,
+                "source": {"_target_": "data.sources.Cubes", "path": "cubes.npz"},
+                "cache_dir": "cache",
+                "state_dir": "state",
+                "policy": {"epsilon_cap": 8.0, "delta": 1e-5, **policy},
+            }
+            (folder / name / "site.yaml").write_text(yaml.safe_dump(plain))
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="module")

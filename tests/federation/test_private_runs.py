@@ -7,7 +7,6 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-import yaml
 
 from app.cli import main
 from app.commands import console, launch
@@ -19,34 +18,9 @@ from app.site.budget import Budget
 from strategies.privacy.accountant import epsilon
 from strategies.records.arrays import from_record
 from strategies.tensors import norm
-from tests.federation.conftest import SMALL
+from tests.federation.conftest import PRIVATE, SMALL
 
 NAMES = ("GE", "PHILIPS", "SIEMENS")
-PRIVATE = ["strategy/privacy=patient", "training.class_balance=false", "strategy.privacy.sample_rate=0.5"]
-
-
-@pytest.fixture
-def hospitals(cubes, tmp_path):
-    """hospitals(**policy) → a folder of three hospitals that share the cubes by vendor, each with its own file."""
-
-    def make(**policy):
-        folder = tmp_path / "hospitals"
-        whole = np.load(cubes)
-        for name in NAMES:
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            mine = whole["vendor"] == name
-            np.savez(folder / name / "cubes.npz", **{key: whole[key][mine] for key in whole.files})
-            plain = {
-                "name": name,
-                "source": {"_target_": "data.sources.Cubes", "path": "cubes.npz"},
-                "cache_dir": "cache",
-                "state_dir": "state",
-                "policy": {"epsilon_cap": 8.0, "delta": 1e-5, **policy},
-            }
-            (folder / name / "site.yaml").write_text(yaml.safe_dump(plain))
-        return folder
-
-    return make
 
 
 @pytest.fixture
@@ -357,6 +331,26 @@ def test_an_older_copy_of_everything_is_shown_by_what_a_run_remembers(private, h
     assert main(["budget", "verify", site]) == 0
     assert main(["budget", "verify", site, "--remembers", str(run.path)]) == 1
     assert "cut" in capsys.readouterr().out
+
+
+def test_a_ledger_that_is_rolled_back_during_a_run_is_on_the_run_s_own_page(private, hospitals, tmp_path, monkeypatch):
+    """Ledger and anchor of one hospital are those of round 1 again before it is asked for round 3."""
+    folder, older = hospitals(), tmp_path / "backup"
+    real = payment.pay
+
+    def pay(place, message, plan, what, answer):
+        if (plan.hospital, plan.round, what) == ("GE", 3, "round"):
+            shutil.copytree(older, folder / "GE", dirs_exist_ok=True)
+        sent = real(place, message, plan, what, answer)
+        if (plan.hospital, plan.round) == ("GE", 1):
+            shutil.copytree(folder / "GE", older)
+        return sent
+
+    monkeypatch.setattr(payment, "pay", pay)
+    run, summary = private("run", "rounds=3", folder=folder)
+    (said,) = [text for text in summary["privacy"]["warnings"] if text.startswith("ledger-rolled-back")]
+    assert "the ledger of GE has 5 lines in round 3" in said
+    assert f"* {said}" in run.privacy.read_text()
 
 
 def test_every_trial_of_a_sweep_pays_and_the_sweep_stops_at_the_cap(hospitals, tmp_path, capsys):
