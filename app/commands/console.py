@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from rich.console import Console as Rich
 from rich.table import Table
 
+from app.deploy.foreign import shown
 from app.fingerprint import code_hash
 
 QUIET_SECONDS = 20.0
@@ -21,19 +22,19 @@ WIDTH = 100
 
 
 class Console:
-    """Prints to `file`; plain lines where it is no terminal."""
+    """Prints to `file`; plain lines where it is no terminal. Text is text: nothing in it is markup."""
 
     def __init__(self, file: TextIO = sys.stdout) -> None:
-        self._rich = Rich(file=file, highlight=False, soft_wrap=True)
+        self._rich = Rich(file=file, highlight=False, soft_wrap=True, markup=False, emoji=False)
         if not self._rich.is_terminal:
             self._rich.width = WIDTH
         self._status = self._rich.status("") if self._rich.is_terminal else None
         self._said = time.monotonic()
 
     def note(self, text: str) -> None:
-        """One line, as it is."""
+        """Text, as it is; what would move the cursor is shown, not obeyed."""
         self._stop()
-        self._rich.print(text, markup=False)
+        self._rich.print("\n".join(shown(line, None) for line in text.split("\n")))
         self._said = time.monotonic()
 
     def show(self, what: Table) -> None:
@@ -108,7 +109,7 @@ def table(summary: Mapping[str, Any]) -> Table:
         made.add_column(name, justify="right", no_wrap=True)
     rows = summary["hospitals"]
     for name, row in rows.items():
-        made.add_row(name, *_cells(row), row["device"] or "–")
+        made.add_row(name, *_cells(row), shown(row["device"] or "–"))
     total = {key: sum(row[key] or 0 for row in rows.values()) for key in TOTALS}
     made.add_row("pooled", *_cells({**total, **summary["pooled"], "privacy": _dearest(rows)}), "", style="bold")
     return made

@@ -168,6 +168,7 @@ def _list(hospital: "Hospital") -> int:
 def _show_difference(hospital: "Hospital", bundle: "Bundle", *, full: bool) -> None:
     from app.deploy.approval import last_bundle
     from app.deploy.bundle import changed, differences
+    from app.deploy.foreign import shown
 
     print(f"bundle {bundle.sha256}: {len(bundle.files)} files, code {bundle.code}")
     last = last_bundle(hospital)
@@ -175,10 +176,13 @@ def _show_difference(hospital: "Hospital", bundle: "Bundle", *, full: bool) -> N
         print("no bundle was approved before, so there is nothing to compare it with")
         return
     files = changed(last.files, bundle.files)
-    print(f"against {last.sha256}, approved last: {len(files)} files differ" + "".join(f"\n  {name}" for name in files))
+    print(f"against {last.sha256}, approved last: {len(files)} files differ")
+    for name in files:
+        print(f"  {shown(name, None)}")
     lines = list(differences(last.files, bundle.files))
     for line in lines if full else lines[:SHOWN_LINES]:
-        print(line)
+        # The approval rests on this review: nobody's comment may wipe the line above it.
+        print(shown(line, None))
     if len(lines) > SHOWN_LINES and not full:
         print(f"… {len(lines) - SHOWN_LINES} lines more: --full")
 

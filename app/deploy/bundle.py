@@ -68,7 +68,10 @@ def code_of(files: Mapping[str, bytes]) -> str:
 
 
 def differences(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Iterator[str]:
-    """A unified diff of two bundles, line by line, files in order; Flower's own manifest is left out."""
+    """A unified diff of two bundles, line by line, files in order; Flower's own manifest is left out.
+
+    Lines are the bundles' own, whatever they hold: see `app.deploy.foreign`.
+    """
     for name in sorted(name for name in {*old, *new} if not name.startswith(".info/")):
         before, after = (_lines(files.get(name)) for files in (old, new))
         yield from difflib.unified_diff(before, after, _from(name, old), _from(name, new), lineterm="")
@@ -85,7 +88,8 @@ def _is_code(path: PurePosixPath) -> bool:
 
 
 def _lines(content: bytes | None) -> list[str]:
-    return [] if content is None else content.decode("utf-8", errors="replace").splitlines()
+    """Divided at line feeds alone, and no byte for another: what Python reads otherwise must not look the same."""
+    return [] if content is None else content.decode("utf-8", errors="backslashreplace").split("\n")
 
 
 def _from(name: str, files: Mapping[str, bytes]) -> str:

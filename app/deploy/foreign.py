@@ -1,15 +1,21 @@
-"""What another side says of itself, before it stands on one's own terminal or in one's own log."""
+"""What another side says of itself, before it stands on one's own terminal or in one's own log.
 
-import re
+A terminal obeys what it is shown: escape sequences move up and wipe lines, marks of direction turn text around.
+"""
 
 LONGEST = 80
-"""Characters that are shown."""
+"""Characters of a name that are shown."""
 
 
-def shown(text: object) -> str:
-    r"""Short, and nothing but plain signs; "?" stands for every other.
+def shown(text: object, longest: int | None = LONGEST) -> str:
+    r"""The printable characters as they are, every other as its escape; at most `longest`, None: all of it.
 
     >>> shown("train\x1b[2J\nround 9")
-    'train??2J?round 9'
+    'train\\x1b[2J\\nround 9'
     """
-    return re.sub(r"[^\w.=,+ -]", "?", str(text))[:LONGEST]
+    plain = str(text)[:longest]
+    return "".join(char if char.isprintable() else _escaped(char) for char in plain)[:longest]
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")

@@ -236,4 +236,5 @@ def _is_number(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_TEXT
+    """Printable too: these texts stand in tables and journals, and a terminal obeys what is not."""
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable()

@@ -82,6 +82,21 @@ def test_approving_shows_what_changed_since_the_last_time(folder, bundle, capsys
     assert len(approvals(open_hospital(folder))) == 2
 
 
+def test_a_bundle_under_review_cannot_steer_the_terminal_it_is_shown_on(folder, bundle, capsys):
+    assert main(["site", "approve", str(folder), bundle("a = 1\n"), "--yes"]) == 0
+    hiding = "steal()\n# \x1b[1A\x1b[2K harmless\n# \u202eturned around\r+b = 2\n"
+    offered = bundle(hiding, "two.fab")
+    with zipfile.ZipFile(offered, "a") as archive:
+        archive.writestr("app/\x1b[2Jy.py", "x")
+    capsys.readouterr()
+    assert main(["site", "approve", str(folder), offered, "--yes"]) == 0
+    printed = capsys.readouterr().out
+    assert all(line.isprintable() for line in printed.split("\n"))
+    assert "+steal()" in printed.split("\n")
+    assert "+# \\x1b[1A\\x1b[2K harmless" in printed.split("\n")
+    assert "  app/\\x1b[2Jy.py" in printed.split("\n")
+
+
 def test_an_approval_may_be_for_some_configurations_alone(folder, bundle, capsys):
     assert main(["site", "approve", str(folder), bundle("a = 1\n"), "--yes", "--only", "experiment=private_demo"]) == 0
     (approval,) = approvals(open_hospital(folder))

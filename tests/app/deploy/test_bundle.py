@@ -52,6 +52,21 @@ def test_a_difference_names_files_that_changed_came_and_went():
     assert list(differences(new, new)) == []
 
 
+@pytest.mark.parametrize(
+    ("approved", "offered"),
+    [
+        (b"# a note\x0bevil()\n", b"# a note\nevil()\n"),
+        ("# a note\u2028evil()\n".encode(), b"# a note\nevil()\n"),
+        (b"a = 1\n", b"a = 1\r"),
+        (b"a = 1", b"a = 1\n"),
+        (b"x = '\xff'\n", b"x = '\xfe'\n"),
+    ],
+)
+def test_what_python_reads_otherwise_never_looks_the_same(approved, offered):
+    files = [read_bundle(zipped(app__one_py=content)).files for content in (approved, offered)]
+    assert [line for line in differences(*files) if line.startswith(("-", "+")) and "one" not in line]
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04torn", OLD[:-30]])
 def test_what_is_no_bundle_is_refused_in_words(content):
     with pytest.raises(DeployError, match="no Flower App Bundle"):
