@@ -6,8 +6,9 @@ from typing import Any
 
 from app.config import Config
 from app.privacy.costs import releases
+from app.privacy.rollback import rolled_back
 from app.privacy.terms import Terms, terms_of
-from strategies.privacy.events import SYSTEM, NaiveRelease, SiteRelease
+from strategies.privacy.events import SYSTEM, Event, NaiveRelease, SiteRelease
 
 PATIENTS_FOR_AN_EPSILON = 1000.0
 """Training patients a hospital should have at ε 1; at ε 3.2 a third of that. Measured on phantoms: 3,000 patients in
@@ -43,8 +44,9 @@ def page(config: Config, lines: Sequence[Mapping[str, Any]], summary: Mapping[st
 
 def warnings(config: Config, lines: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[str]:
     """What a reader of the table must know to read it right; the console says it too."""
-    terms = terms_of(config)
-    return [*(_of_terms(terms, summary) if terms else _of_releases(lines))]
+    if (terms := terms_of(config)) is None:
+        return [*_of_releases(lines)]
+    return [*_of_terms(terms, lines, summary), *map(str, rolled_back(lines))]
 
 
 def section(config: Config, lines: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,22 +97,36 @@ def _private_facts(terms: Terms) -> dict[str, str]:
 
 
 def _server_facts(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    last = releases(lines)[-1]
-    weights = ", ".join(f"{name} {weight:.3f}" for name, weight in sorted(getattr(last, "weights", {}).items()))
+    made = releases(lines)
+    last = made[-1]
     adjacency = last.adjacency if isinstance(last, SiteRelease) else "zero-out"
     return {
         "unit": last.unit,
         "neighbouring data": f"{adjacency}: the hospital's update is zero in every round",
         "covered": COVERED["site"],
         "not covered": NOT_COVERED["site"],
-        "mechanism": f"{last.kind}: clipped updates, weighed, Gaussian noise, {len(releases(lines))} releases",
-        "clipping bound": "none" if getattr(last, "clip", None) is None else f"{last.clip:g}",  # type: ignore[union-attr]
-        "noise multiplier": f"{last.noise_multiplier:.4f} (last round)",
-        "weights of the last round": weights,
+        "mechanism": f"{last.kind}: clipped updates, weighed, Gaussian noise, {len(made)} releases",
+        "clipping bound": _between([getattr(event, "clip", None) or 0.0 for event in made], "g") or "none",
+        "noise multiplier": _between([event.noise_multiplier for event in made], ".4f") or "none",
+        "weights used": f"{'; '.join(_weights(made))} (each release's: rounds.jsonl, privacy.weights)",
         "randomness": _origin(last.randomness),
         "accountant": _accountant(),
         "amplification": "none: few hospitals, and all of them are asked",
     }
+
+
+def _weights(made: Sequence[Event]) -> Iterator[str]:
+    """Each hospital's least and largest weight, and in how many releases it had one: the noise followed the largest."""
+    used: list[Mapping[str, float]] = [getattr(event, "weights", {}) for event in made]
+    for name in sorted({name for weights in used for name in weights}):
+        own = [weights[name] for weights in used if name in weights]
+        yield f"{name} {_between(own, '.3f')} in {len(own)} of {len(used)}"
+
+
+def _between(values: Sequence[float], digits: str) -> str:
+    """The least and the largest where they differ as they are shown; "" where all are 0."""
+    low, high = format(min(values), digits), format(max(values), digits)
+    return "" if not any(values) else low if low == high else f"{low}–{high}"
 
 
 def _table(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -140,21 +156,29 @@ def _warned(config: Config, lines: Sequence[Mapping[str, Any]], summary: Mapping
         yield ""
 
 
-def _of_terms(terms: Terms, summary: Mapping[str, Any]) -> Iterator[str]:
+def _of_terms(terms: Terms, lines: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Iterator[str]:
     if terms.part.fixed_seed is not None:
         yield "fixed seed: draws and noise can be foretold, so no ε is claimed"
         return
     needed = PATIENTS_FOR_AN_EPSILON / terms.promised
     for name, row in summary["hospitals"].items():
-        if row["patients"] is not None and row["patients"] < needed:
+        trained = _trained(name, lines)
+        if 0 < trained < needed:
             yield (
-                f"{name} has {row['patients']} patients: too few for ε {terms.promised:.1f}; below about {needed:.0f} "
+                f"{name} trains on {trained} patients: too few for ε {terms.promised:.1f}; below about {needed:.0f} "
                 "the noise outweighs what is learned"
             )
-        if row["patients"] and terms.part.delta >= 1 / row["patients"]:
-            yield f"δ {terms.part.delta:g} is not below 1/{row['patients']}: it may give a patient of {name} away whole"
+        # Of a hospital that did not score the model only its training patients are known: at least so many.
+        patients, delta = row["patients"] or trained, (row["privacy"] or {}).get("delta") or terms.part.delta
+        if patients and delta >= 1 / patients:
+            yield f"δ {delta:g} is not below 1/{patients}: it may give a patient of {name} away whole"
     if terms.part.unit == "sample":
         yield "the unit is one crop: patients with several crops are protected less than ε says"
+
+
+def _trained(name: str, lines: Sequence[Mapping[str, Any]]) -> int:
+    """The most patients that a hospital said it trained on, in any round of any model; 0 where it trained in none."""
+    return max((line["reports"][name]["patients"] for line in lines if name in line["reports"]), default=0)
 
 
 def _of_releases(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:

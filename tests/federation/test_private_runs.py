@@ -328,7 +328,9 @@ def test_an_older_copy_of_everything_is_shown_by_what_a_run_remembers(private, h
     shutil.rmtree(folder / "GE")
     shutil.copytree(older, folder / "GE")
     site = str(folder / "GE" / "site.yaml")
+    capsys.readouterr()
     assert main(["budget", "verify", site]) == 0
+    assert "only others can tell" in capsys.readouterr().out
     assert main(["budget", "verify", site, "--remembers", str(run.path)]) == 1
     assert "cut" in capsys.readouterr().out
 

@@ -6,7 +6,11 @@ from app.privacy.rollback import rolled_back
 
 
 def journal(*said, name="north"):
-    return [{"round": n, "reports": {name: {"ledger": text}} if text else {}} for n, text in enumerate(said, start=1)]
+    return [line(n, {name: text}) for n, text in enumerate(said, start=1)]
+
+
+def line(round, ledgers, leg=""):
+    return {"leg": leg, "round": round, "reports": {name: {"ledger": text} for name, text in ledgers.items() if text}}
 
 
 @pytest.mark.parametrize(
@@ -38,8 +42,12 @@ def test_a_shorter_ledger_or_another_end_is_named_with_its_round(said, where):
 
 
 def test_hospitals_are_compared_with_themselves_alone():
-    north, south = journal("9:aa", "11:bb"), journal("3:aa", "2:bb", name="south")
-    lines = [
-        {"round": a["round"], "reports": {**a["reports"], **b["reports"]}} for a, b in zip(north, south, strict=True)
-    ]
+    lines = [line(1, {"north": "9:aa", "south": "3:aa"}), line(2, {"north": "11:bb", "south": "2:bb"})]
     assert [found.hospital for found in rolled_back(lines)] == ["south"]
+
+
+def test_rounds_that_came_once_more_are_not_taken_for_earlier_ones():
+    """Listed first, they follow rounds below them; charged anew, they come again with a longer ledger."""
+    again = [line(2, {"north": "5:bb"}), line(3, {"north": "7:cc"})]
+    assert list(rolled_back([*again, *journal("3:aa", "9:dd", "11:ee")])) == []
+    assert [found.round for found in rolled_back([*again, *journal("3:aa", "5:dd")])] == [2]
