@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -20,10 +20,28 @@ PASSED_ON = (
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
+ORPHAN = 3
+"""Exit code of a child whose parent was gone before it began."""
+
+
 def die_with_parent(number: signal.Signals) -> None:
     """Let the kernel send this process `number` when its parent ends (Linux; elsewhere nothing)."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    _tie(_libc(), number)
+
+
+def tied(parent: int) -> Callable[[], None]:
+    """What a child of `parent` does before it begins, so that it never outlives it, not even while it imports.
+
+    A parent that ended between fork and prctl sends no signal any more: then the child ends by itself.
+    """
+    libc = _libc()
+
+    def tie() -> None:
+        _tie(libc, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(ORPHAN)
+
+    return tie
 
 
 def start(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> subprocess.Popen[str]:
@@ -37,6 +55,7 @@ def start(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> subpr
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
+        preexec_fn=tied(os.getpid()),
         start_new_session=True,
     )
 
@@ -57,3 +76,12 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     path = os.pathsep.join((str(Path(sys.executable).parent), *SYSTEM_PATH))
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return {**kept, "PATH": path, "HOME": str(home), "PYTHONUNBUFFERED": "1", **more}
+
+
+def _libc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
+
+
+def _tie(libc: ctypes.CDLL | None, number: signal.Signals) -> None:
+    if libc is not None:
+        libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)

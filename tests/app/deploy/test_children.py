@@ -1,14 +1,19 @@
 import os
 import signal
+import subprocess
 import sys
 import threading
 
+import psutil
 import pytest
 
 from app.deploy import children, resident
 from app.deploy.node import ASKING_S, LOST, QUICK_ASKING_S, WAITING_S, Pauses
 from app.deploy.resident import hold, in_child
 from app.site.place import Opening
+
+# From 3.12 on Python warns where a process with threads, as pytest's workers are, has a child do something first.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 OPENING = Opening("run", "rounds=1", "north", -1, 0, "site.yaml")
 
@@ -48,6 +53,26 @@ def test_a_process_dies_with_the_one_that_started_it(tmp_path):
     process.wait()
 
 
+def test_a_process_that_does_not_know_of_it_yet_dies_with_the_one_that_started_it(tmp_path):
+    # As a SuperNode that still imports when `site start` is killed.
+    started = (
+        f"children.start([{sys.executable!r}, '-c', 'import time; time.sleep(60)'], env=dict(os.environ), cwd='.')"
+    )
+    parent = f"import os, time; from app.deploy import children; print({started}.pid, flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(process.stdout.readline()))
+    process.kill()
+    process.communicate()
+    gone, _ = psutil.wait_procs([child], timeout=5)
+    assert gone == [child]
+
+
+def test_a_process_whose_parent_was_gone_before_it_began_does_nothing():
+    somebody_else = os.getppid()
+    done = subprocess.run(["echo", "begun"], preexec_fn=children.tied(somebody_else), capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (children.ORPHAN, b"")
+
+
 @pytest.fixture
 def quiet(monkeypatch):
     said = []
@@ -55,8 +80,7 @@ def quiet(monkeypatch):
     return said
 
 
-# pytest's workers have threads, of which a fork takes none along; children here touch nothing that they hold.
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+# A fork takes none of the threads along; children here touch nothing that they hold.
 class TestInAProcessOfItsOwn:
     def test_what_a_child_opened_is_told_to_the_parent(self, quiet):
         assert in_child(lambda: OPENING) == OPENING
