@@ -1,8 +1,9 @@
 """How a hospital introduces its data before round 1: what it measures, what of that may leave, whether it fits.
 
 Measured once and kept in `state_dir/statistics.json` until scans, labels or settings change. Where training is
-private, or the run asks for it, the hospital compares itself with the plan's ranges and nothing but pass or declined
-leaves. Otherwise medians of enough patients leave (`data.statistics.disclosed`), and the coordinator compares.
+private, or the run asks for it, the hospital compares itself with ranges and nothing but pass or declined leaves; where
+it is private, with fedvox's own ranges and sample, since whoever may choose those reads any median off the answers, a
+bit each. Otherwise medians of enough patients leave (`data.statistics.disclosed`), and the coordinator compares.
 """
 
 import json
@@ -14,7 +15,7 @@ from flwr.app import Context
 from app.config import Config, build
 from app.files import write_json
 from app.privacy.terms import terms_of
-from app.site.place import configured, site_of
+from app.site.place import composed, configured, site_of
 from app.site.shield import Declined, discreet, logbook
 from app.site.site import Site
 from app.site.told import record
@@ -47,6 +48,8 @@ def introduce(context: Context, plan: Plan) -> dict[str, Any]:
         site = site_of(context, plan)
         with logbook(site.name, site.state_dir):
             alone = is_private or config["comparison"]["where"] == "hospital"
+            if is_private:
+                config = {**config, "comparison": composed("")["comparison"]}
             return record(site.name, _leaving(site, config, alone=alone))
 
 
