@@ -27,6 +27,10 @@ class Seen:
     seconds: float = 0.0
     """Local work of its last good answer."""
     memory_mb: float | None = None
+    taken: int = 0
+    """The last round whose update of it went into the model; 0: none did."""
+    control_weight: float = 0.0
+    """How much its control variate counts in the server's, from its first update on; 0: it is not in there."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,18 @@ class Attendance:
         for name, report in good.items():
             rows[name] = _answered(rows.get(name, self.get(name)), report)
         return Attendance(rows)
+
+    def counting(self, taken: Mapping[str, int], control_weights: Mapping[str, float]) -> "Attendance":
+        """With the updates that went into the model: hospital → the round in which it was asked for it."""
+        counted = {
+            name: replace(self.get(name), taken=round, control_weight=control_weights.get(name, 0.0))
+            for name, round in taken.items()
+        }
+        return Attendance({**self.seen, **counted})
+
+    def anew(self) -> "Attendance":
+        """With no update that counts: every hospital begins with nothing remembered of the server's sums."""
+        return Attendance({name: replace(row, taken=0, control_weight=0.0) for name, row in self.seen.items()})
 
 
 def _answered(row: Seen, report: Report) -> Seen:

@@ -56,7 +56,8 @@ class Intake:
     parts: Parts
     gate: Gate
     round: int
-    max_staleness: int
+    since: int
+    """Answers to earlier rounds are late."""
     plan: Callable[[str, int], Plan]
     """What a hospital was asked in a round."""
     like: Tensors
@@ -64,6 +65,8 @@ class Intake:
     control_like: Tensors
     """What the change of a control variate must look like."""
     privacy_state: Facts
+    control_weights: dict[str, float]
+    """How much each hospital's control variate counts: as in the server's sum, or as its first update says."""
     tallies: dict[int, Tally] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     factors: dict[str, float] = field(default_factory=dict)
@@ -105,13 +108,20 @@ class Intake:
             first.merge(other)
         return first.deltas.combine(), first.controls.combine().delta if self.control_like else {}
 
+    def taken(self, combined: Combined) -> dict[str, int]:
+        """Whose update went into the model, and the round in which it was asked for.
+
+        An update that a rule passed over, or that has no weight, did not.
+        """
+        return {name: self.reports[name].round for name, weight in combined.weights.items() if weight > 0}
+
     def _take(self, answer: Answer) -> str:
         message, hospital = answer.message, answer.hospital
         if message is None:
             return "no-answer"
         if code := records.declined(message):
             return code
-        if self.round - answer.round > self.max_staleness:
+        if answer.round < self.since:
             return "late"
         report = records.read_report(message)
         if code := gate.mismatch(report, self.plan(hospital, answer.round)):
@@ -141,10 +151,18 @@ class Intake:
             return code
         tally = self._tally(self.gate.size_class(length, report.steps) if is_compared else 0)
         tally.deltas.add(report.hospital, self.parts.privacy.bound(delta, self.privacy_state), factor, stated)
-        tally.controls.add(report.hospital, control, factor)
+        if self.control_like:
+            tally.controls.add(report.hospital, control, self._control_weight(report) if factor else 0.0)
         tally.members.append(report.hospital)
         self.norms[report.hospital] = length
         return ""
+
+    def _control_weight(self, report: Report) -> float:
+        """The factor that the hospital's first update would have in time, and always that one.
+
+        The changes of a control variate add up to the variate itself only where all of them count the same.
+        """
+        return self.control_weights.setdefault(report.hospital, self.parts.weighting.factor(report, report.round))
 
     def _measured(self, delta: Tensors, control: Tensors, stated: float | None) -> tuple[float, str]:
         """The update's L2 norm, taken or as stated, and a code where its tensors are of no use."""

@@ -3,6 +3,7 @@
 Step 1 select, step 2 send, step 3 take each answer in as it comes (`intake`), step 4 release, apply, note the facts.
 """
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Mapping
@@ -23,10 +24,12 @@ from strategies.privacy import Facts
 from strategies.records.arrays import part_of, record_nbytes, to_record
 from strategies.server_opt import Moments, moved
 from strategies.tensors import averaged
-from strategies.types import Plan, RoundFacts, ServerState, Tensors
+from strategies.types import MEMORY_LOST, Plan, RoundFacts, ServerState, Tensors
 
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord, Message
+
+log = logging.getLogger(__name__)
 
 TTL_ROUNDS = 2
 """A message lives this many deadlines longer than it may be late, so that late answers can be counted."""
@@ -82,7 +85,8 @@ class Round:
 
     def plan(self, hospital: str, round: int) -> Plan:
         """What a hospital is, or was, asked."""
-        return self.course.plan_for(hospital, round, score=self.parts.weighting.needs_score, strength=self.strength)
+        plan = self.course.plan_for(hospital, round, score=self.parts.weighting.needs_score, strength=self.strength)
+        return replace(plan, taken=self.attendance.get(hospital).taken)
 
     @cached_property
     def strength(self) -> float:
@@ -125,11 +129,20 @@ class Round:
 
     @cached_property
     def control(self) -> Tensors:
-        """The server's control variate, for the trained among them; zeros before the first round."""
+        """The server's control variate c, for the trained among them: the weighted mean of all hospitals' c_k.
+
+        The state holds their sum. A hospital whose first update is still to come has a c_k of zero and is taken to
+        weigh as much as the others do on average: it counts as soon as it is there, and c is their mean throughout.
+        """
         if not self.parts.local.uses_control:
             return {}
         trained = {name: t for name, t in self.like.items() if self.kinds[name] != "norm-statistic"}
-        return {name: self.state.control.get(name, np.zeros_like(t)) for name, t in trained.items()}
+        weights = [row.control_weight for row in self.attendance.seen.values() if row.control_weight]
+        if not weights:
+            return {name: np.zeros_like(t) for name, t in trained.items()}
+        hospitals = len(set(self.attendance.seen) | set(self.roster))
+        share = 1 / (math.fsum(weights) * (hospitals / len(weights)))
+        return {name: self.state.control[name] * t.dtype.type(share) for name, t in trained.items()}
 
     # --- answers ---
 
@@ -139,11 +152,12 @@ class Round:
             self.parts,
             self.course.gate,
             self.number,
-            self.course.max_staleness,
+            max(self.number - self.course.max_staleness, int(self.state.facts.get("anew", 0)) + 1),
             self.plan,
             self.like,
             self.control,
             self.privacy_state,
+            {name: row.control_weight for name, row in self.attendance.seen.items() if row.control_weight},
         )
 
     @property
@@ -164,24 +178,27 @@ class Round:
     def close(self) -> tuple[ServerState, RoundFacts]:
         """Step 4. The state and the facts of the round. Raises NoWeight where all weights are zero."""
         self.intake.drop_outliers()
-        if len(self.intake.reports) < self.quorum:
-            return self._failed()
+        state, facts = self._applied() if len(self.intake.reports) >= self.quorum else self._failed()
+        return (self._anew(state), facts) if self._has_lost_control() else (state, facts)
+
+    def _applied(self) -> tuple[ServerState, RoundFacts]:
         combined, control_change = self.intake.combine()
         factors = {hospital: self.intake.factors[hospital] for hospital in combined.weights}
         delta, privacy_state, privacy_facts = self.parts.privacy.release(
             combined.delta, factors, self.privacy_state, self.intake.norms
         )
-        moments, model = self._applied(delta)
+        moments, model = self._stepped(delta)
+        taken = self.intake.taken(combined)
         state = ServerState(
             round=self.number,
             model=model,
             server_opt=moments,
-            control=self._next_control(control_change),
-            facts=self._next_facts(failed=0, losses=self._losses(combined), privacy=privacy_state),
+            control=self._next_control(control_change, taken),
+            facts=self._next_facts(taken, failed=0, losses=self._losses(combined), privacy=privacy_state),
         )
         return state, self._facts(weights=combined.weights, privacy=privacy_facts)
 
-    def _applied(self, delta: Tensors) -> tuple[Moments, Tensors]:
+    def _stepped(self, delta: Tensors) -> tuple[Moments, Tensors]:
         """The server optimiser's step. A batch norm's statistics are not trained: they move by their mean change.
 
         Momentum or an adaptive step would carry a running variance below zero.
@@ -191,10 +208,27 @@ class Round:
         moments, model = self.parts.server_opt.step(self.state.server_opt, self.state.model, trained)
         return moments, moved(model, statistics, lr=1.0, into=statistics)
 
-    def _next_control(self, change: Tensors) -> Tensors:
-        """SCAFFOLD's server half: c ← c + |S|/N · mean of the hospitals' changes."""
-        share = len(self.intake.reports) / len(set(self.attendance.seen) | set(self.roster))
-        return {name: c + c.dtype.type(share) * change[name] for name, c in self.control.items()}
+    def _next_control(self, mean_change: Tensors, taken: Iterable[str]) -> Tensors:
+        """SCAFFOLD's server half, as a sum: Σ w_k·c_k + Σ w_k·Δc_k, the latter over those taken."""
+        weight = math.fsum(self.intake.control_weights.get(hospital, 0.0) for hospital in taken)
+        change = {name: mean.dtype.type(weight) * mean for name, mean in mean_change.items()}
+        return {name: self.state.control.get(name, np.zeros_like(d)) + d for name, d in change.items()}
+
+    def _has_lost_control(self) -> bool:
+        """Whether a hospital has lost its c_k, which the sum here still holds and nobody can take out again."""
+        lost = {refusal.hospital for refusal in self.intake.refused if refusal.code == MEMORY_LOST}
+        return self.parts.local.uses_control and any(self.attendance.get(hospital).taken for hospital in lost)
+
+    def _anew(self, state: ServerState) -> ServerState:
+        """All control variates at zero again, here and, by their plans, at all hospitals: then c is their mean.
+
+        It costs one round without correction: c_k⁺ is the mean gradient of a round, whatever c_k was before. A c that
+        keeps what its hospital has lost would pull the model away from the optimum for good.
+        """
+        log.warning("round %d: a hospital lost its control variate; all begin anew at zero", self.number)
+        attendance = Attendance.of(state.facts).anew()
+        facts = {**state.facts, "attendance": attendance.facts(), "anew": self.number}
+        return replace(state, control={}, facts=facts)
 
     def _losses(self, combined: Combined) -> list[float]:
         mean = sum(combined.weights.get(name, 0.0) * report.loss for name, report in self.intake.reports.items())
@@ -203,17 +237,17 @@ class Round:
 
     def _failed(self) -> tuple[ServerState, RoundFacts]:
         failed = int(self.state.facts.get("failed", 0)) + 1
-        state = replace(self.state, round=self.number, facts=self._next_facts(failed=failed))
+        state = replace(self.state, round=self.number, facts=self._next_facts({}, failed=failed))
         return state, self._facts(weights={}, privacy={}, failed="quorum")
 
-    def _next_facts(self, **changed: object) -> dict[str, object]:
+    def _next_facts(self, taken: Mapping[str, int], **changed: object) -> dict[str, object]:
         attendance = self.attendance.after(
             self.number,
             asked=self.asked,
             good=self.intake.reports,
             strikes=self.course.strikes,
             bench=self.course.bench,
-        )
+        ).counting(taken, self.intake.control_weights)
         return {**self.state.facts, "attendance": attendance.facts(), **changed}
 
     def _facts(self, *, weights: Mapping[str, float], privacy: Facts, failed: str = "") -> RoundFacts:

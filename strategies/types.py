@@ -48,6 +48,9 @@ class Plan:
     """Hash of the configuration shared by all; a hospital that composes another one refuses."""
     strength: float = float("nan")
     """Strength of the local part in this round (FedProx's adaptive μ); NaN: as configured."""
+    taken: int = 0
+    """The last round whose update of this hospital went into the model; 0: none did. What the server's sums hold of the
+    hospital is of that round, so the hospital's half is taken from there too, not from a round that was lost since."""
 
     def record(self) -> dict[str, Scalar]:
         """As plain scalars, for the wire."""
@@ -115,6 +118,10 @@ class Update:
     """Change of the hospital's control variate (SCAFFOLD); empty otherwise."""
 
 
+MEMORY_LOST = "memory-lost"
+"""A hospital's code: it no longer has what the plan counts on (its control variate, the tensors that stay home)."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """Why a hospital's answer of a round is not in the model: a code, never a hospital's own text."""
@@ -179,6 +186,6 @@ class ServerState:
     server_opt: Mapping[str, Tensors] = field(default_factory=dict)
     """The server optimiser's tensors, by name of the moment (velocity, m, v …)."""
     control: Tensors = field(default_factory=dict)
-    """The server's control variate (SCAFFOLD); empty otherwise."""
+    """Sum of the hospitals' control variates, each times its weight (SCAFFOLD); empty otherwise."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """JSON-able rest: selection history, counters, ledger references."""

@@ -1,6 +1,6 @@
 """What a hospital does when asked: train on its own patients, score the others. Returns what may leave, no more.
 
-What stays is kept in the hospital's memory, by group:
+What stays is kept in the hospital's memory, by group; `app.site.memory` says which round's is used:
 
     residual    what the codec lost and adds to the next update
     kept        what the local part remembers (SCAFFOLD's control variate)
@@ -10,6 +10,7 @@ What stays is kept in the hospital's memory, by group:
 
 import time
 from dataclasses import dataclass, replace
+from logging import getLogger
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,13 @@ from app.training.private_fit import private_fit
 from data.dataset import Crops
 from models.norm import tensor_kinds
 from models.parameters import get_tensors, set_tensors
-from models.resnet3d import init
 from strategies.local import NOTHING, Local
 from strategies.privacy.generator import Generator
 from strategies.tensors import difference
-from strategies.types import Plan, Report, Tensors
+from strategies.types import MEMORY_LOST, Plan, Report, Tensors
 from strategies.wire import Encoded
+
+log = getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,15 @@ def train(place: Place, plan: Plan, received: Tensors, control: Tensors) -> tupl
 
     Returns:
         The change of the shared tensors, encoded for the wire; the report; the change of the control variate.
+
+    Raises:
+        Declined: there is nobody to train on, or what the server counts on was lost here; the next round mends that.
     """
     started = time.perf_counter()
     if not len(place.parts.train):
         raise Declined("no-training-patients", f"every patient of {place.name} is held out")
     work = _begin(place, plan, received, plan.round)
+    _check_remembered(work)
     histogram = _validation(work)
     _freeze(work)
     done = _fit(work, work.model, place.strategy.local.at(plan), control, "kept", ())
@@ -75,7 +81,7 @@ def train(place: Place, plan: Plan, received: Tensors, control: Tensors) -> tupl
     encoded, residual = place.strategy.wire.encode(delta, work.remembered.get("residual", {}))
     personal = {name: tensor for name, tensor in trained.items() if name not in shared}
     groups = {"residual": residual, "kept": done.learned.kept, "personal": personal, "own": own}
-    place.memory(plan).keep(plan.round, groups)
+    place.memory(plan).keep(plan.round, groups, plan.taken)
     return (
         place.strategy.exchange.seal(encoded),
         _report(work, done, histogram, time.perf_counter() - started),
@@ -93,7 +99,7 @@ def evaluate(place: Place, plan: Plan, received: Tensors, split: str = "test") -
     """
     if place.terms is not None:
         return _evaluate_privately(place, plan, received, place.terms)
-    work = _begin(place, plan, received, plan.round + 1)
+    work = _begin_scoring(place, plan, received)
     test = place.parts.test
     scores: Tensors = {"validation": _histogram(work, work.model, place.parts.validation)}
     if split == "validation":
@@ -113,7 +119,7 @@ def _evaluate_privately(place: Place, plan: Plan, received: Tensors, terms: Term
     Returns:
         Plain facts with `noise_sd`; validation, test (2, bins), noised.
     """
-    work = _begin(place, plan, received, plan.round + 1)
+    work = _begin_scoring(place, plan, received)
     generator = terms.part.randomness.open(plan.run, plan.leg, place.name, plan.round, "scores")
     validation = _noised(work, place.parts.validation, released.even(terms.bins), terms, generator)
     test = _noised(work, place.parts.test, released.by_share(validation), terms, generator)
@@ -123,7 +129,8 @@ def _evaluate_privately(place: Place, plan: Plan, received: Tensors, terms: Term
 
 def _noised(work: Work, crops: Crops, edges: released.Edges, terms: Terms, generator: Generator) -> NDArray[np.float64]:
     """(2, bins) of the scores of `crops`, with the noise that `terms` pay for."""
-    logits = score.logits(work.model, crops, device=work.device, threads=work.place.threads)
+    # Were a score that is not finite refused, the refusal would tell of one patient, and nobody would have paid for it.
+    logits = score.logits(work.model, crops, device=work.device, threads=work.place.threads, instead=0.0)
     units = crops.patients if terms.part.unit == "patient" else tuple(map(str, range(len(crops))))
     counts = released.coarse(logits, crops.labels, units, edges)
     return counts + terms.score_noise * generator.normals(counts.size).reshape(counts.shape)
@@ -147,13 +154,39 @@ def _scored_facts(work: Work) -> dict[str, Any]:
 
 
 def _begin(place: Place, plan: Plan, received: Tensors, before_round: int) -> Work:
-    """The received model, with what this hospital keeps of its own put in its place."""
-    remembered = place.memory(plan).before(before_round)
+    """The received model, with what this hospital keeps of its own put in its place. Raises Declined."""
+    remembered = place.memory(plan).before(before_round, plan.taken)
     model, known = place.network(), {**received, **remembered.get("personal", {})}
-    if model.state_dict().keys() - known.keys():  # what stays home was lost, or never was
-        init(model, plan.seed)
-    set_tensors(model, {**get_tensors(model), **known})
+    if lost := model.state_dict().keys() - known.keys():
+        # Drawn anew they would be another model's. A hospital that declines is sent the whole model next time.
+        raise Declined(MEMORY_LOST, f"{min(lost)} and {len(lost) - 1} more tensors that stay here are gone")
+    set_tensors(model, known)
     return Work(place, plan, received, remembered, model, devices.choose(place.sites[0].device))
+
+
+def _begin_scoring(place: Place, plan: Plan, received: Tensors) -> Work:
+    """As `_begin`, after the round: the server sends the whole model, as it was at first where tensors stay home."""
+    work = _begin(place, plan, received, plan.round + 1)
+    if len(work.shared) < len(received) and not work.remembered.get("personal"):
+        log.warning("this hospital has no tensors of its own for the model: it is scored with their initial values")
+    return work
+
+
+def _check_remembered(work: Work) -> None:
+    """Decline where the server's sum holds a control variate that is gone here: it then lets all begin anew.
+
+    What else is gone of a round that the server took costs a little and biases nothing: that is said, and training
+    goes on.
+    """
+    strategy, remembered = work.place.strategy, work.remembered
+    if not work.plan.taken:
+        return
+    if strategy.local.uses_control and "kept" not in remembered:
+        raise Declined(MEMORY_LOST, f"the control variate of round {work.plan.taken} is gone")
+    if not strategy.wire.is_linear and "residual" not in remembered:
+        log.warning("what compression left over in round %d is gone; error feedback begins anew", work.plan.taken)
+    if strategy.local.personal and "own" not in remembered:
+        log.warning("the model of this hospital's own is gone; it begins anew at the received one")
 
 
 def _freeze(work: Work) -> None:

@@ -7,8 +7,14 @@
 The method needs plain SGD (no momentum, no adaptive step: (x − y)/(K·η) would not be a mean gradient), so it brings
 its own optimiser. Tensors that stay home are not corrected.
 
+It ends at the optimum only where c is the mean of the c_k: an error in c once is one for good. So the c_k that a
+hospital begins with is that of its last update which the server took (`Plan.taken`), whatever was lost since. One that
+has lost it declines, and all begin anew with c = c_k = 0: one round is then as without correction.
+
 Source: Karimireddy et al. 2020, "SCAFFOLD: Stochastic controlled averaging for federated learning", alg. 1. The paper
-averages with equal weights; other weightings apply to updates and control variates alike.
+averages with equal weights; others apply to updates and control variates alike. A weight that changes from round to
+round (by score) stays in c what it was at first: sums of changes cannot be weighed anew. Then the end is the optimum
+for the first weights.
 """
 
 import math

@@ -215,7 +215,7 @@ def test_a_control_variate_of_the_wrong_shape_is_refused():
     }
     state, _, (facts,), _ = run(hospitals, federated(local=Scaffold()))
     assert codes(facts) == {"B": "wrong-shape", "C": "wrong-layers", "D": "not-finite"}
-    np.testing.assert_allclose(state.control["w"], [0.25, 0.25])  # |S|/N = 1/4 of the mean
+    np.testing.assert_allclose(state.control["w"], [1, 1])  # the sum; A alone is in it
 
 
 def test_an_update_that_does_not_decode_is_refused():
