@@ -44,6 +44,7 @@ def _add_init(actions: Any) -> None:
     parser.add_argument("--mtls", action="store_true", help="ask hospitals for a client certificate, too")
     parser.add_argument("--systemd", action="store_true", help="write a systemd unit, too")
     parser.add_argument("--container", action="store_true", help="write a Dockerfile and a compose file, too")
+    parser.add_argument("--user", help="the account that runs these (the folder's owner; fedvox where that is root)")
     parser.set_defaults(run=_init)
 
 
@@ -55,22 +56,24 @@ def _init(args: argparse.Namespace) -> int:
     print(f"coordinator {made.address} in {made.folder}")
     ends = {name: days_left(pair.read()) for name, pair in (("authority", made.authority), ("server", made.server))}
     print("certificates: " + ", ".join(f"{name} {days:.0f} days" for name, days in ends.items()))
-    for path in _services(args, made):
-        print(f"written: {path}")
+    for line in _services(args, made):
+        print(line)
     print(f"keep safe, and save: {made.authority.key}")
     print(f"next, for each hospital: fedvox coordinator enrol NAME node.pub --dir {made.folder}")
     return 0
 
 
-def _services(args: argparse.Namespace, made: "Coordinator") -> list[Path]:
-    from app.deploy.service import Role, write_container, write_systemd
+def _services(args: argparse.Namespace, made: "Coordinator") -> list[str]:
+    from app.deploy.service import Role, written
 
-    role = Role("coordinator", made.folder, port=made.listen)
-    return [*([write_systemd(role)] if args.systemd else []), *(write_container(role) if args.container else [])]
+    role = Role("coordinator", made.folder, port=made.listen, user=args.user)
+    return written(role, systemd=args.systemd, container=args.container)
 
 
 def _add_enrol(actions: Any) -> None:
-    parser = actions.add_parser("enrol", help="take a hospital's public key in, and write its kit")
+    parser = actions.add_parser(
+        "enrol", help="take a hospital's public key in, and write its kit; with the same key again, a new kit"
+    )
     parser.add_argument("hospital", metavar="NAME")
     parser.add_argument("key", type=Path, metavar="PUBKEY", help="the hospital's keys/node.pub")
     parser.add_argument("--request", type=Path, metavar="CSR", help="under --mtls: the hospital's certificate request")
@@ -133,7 +136,9 @@ def _said(found: Mapping[str, Any]) -> Iterator[str]:
         refusal = facts["last_refusal"]
         why = f", kept out of round {refusal['round']}: {refusal['code']}" if refusal else ""
         has = f", fedvox {facts['release']}" if facts["release"] else ""
-        yield f"hospital {name}: {facts['state']} {facts['since']}".rstrip() + f"{has}, {last}{why}"
+        days = facts.get("certificate_days")
+        ends = "" if days is None else f", certificate {days:.0f} days"
+        yield f"hospital {name}: {facts['state']} {facts['since']}".rstrip() + f"{has}, {last}{why}{ends}"
     if run := found["run"]:
         answered = f"{len(run['answered'])} of {len(run['asked'])} hospitals answered"
         yield f"run {run['folder']}, started by {run['by']}: {run['state']}, round {run['round']}, {answered}"

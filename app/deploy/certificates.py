@@ -6,7 +6,7 @@ Elliptic curves (P-384) throughout. Private keys are written 0600 and never leav
 import datetime
 import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ AUTHORITY_DAYS = 3650
 
 SERVER_DAYS = 397
 """As long as browsers accept for a server; `rotate` makes the next one and hospitals notice nothing."""
+
+CLIENT_DAYS = SERVER_DAYS
+"""A hospital's under mTLS; `enrol` with the same key and a request makes the next one."""
 
 LOOPBACK_DAYS = AUTHORITY_DAYS
 """Between proxy and SuperLink on one machine, seen by nobody else."""
@@ -76,7 +79,7 @@ def make_server(authority: Pair, pair: Pair, hosts: Sequence[str], *, days: floa
     pair.write(certificate, key)
 
 
-def make_client(authority: Pair, request: bytes, hospital: str, *, days: float = SERVER_DAYS) -> bytes:
+def make_client(authority: Pair, request: bytes, hospital: str, *, days: float = CLIENT_DAYS) -> bytes:
     """Sign a hospital's certificate request (PEM) for `hospital`; whatever name the request claims is ignored.
 
     Returns:
@@ -94,6 +97,24 @@ def make_client(authority: Pair, request: bytes, hospital: str, *, days: float =
         raise DeployError(f"the certificate request of {hospital} is not signed by an elliptic-curve key of its own")
     signed = _signed(authority, key, hospital, [x509.DNSName(hospital)], ExtendedKeyUsageOID.CLIENT_AUTH, days)
     return signed.public_bytes(serialization.Encoding.PEM)
+
+
+def make_revocations(authority: Pair, revoked: Iterable[x509.Certificate]) -> bytes:
+    """The authority's list of certificates that are good no more, as PEM.
+
+    It ends with the authority: a list that ended before would shut everybody out.
+    """
+    signer, key = authority.read(), _private_key(authority.key)
+    begin = _now() - CLOCK_SLACK
+    end = max(signer.not_valid_after_utc, _now() + CLOCK_SLACK)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(signer.subject)
+    builder = builder.last_update(begin).next_update(end)
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    builder = builder.add_extension(issuer, critical=False)
+    for certificate in revoked:
+        gone = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(begin)
+        builder = builder.add_revoked_certificate(gone.build())
+    return builder.sign(key, hashes.SHA384()).public_bytes(serialization.Encoding.PEM)
 
 
 def read_certificate(path: Path) -> x509.Certificate:

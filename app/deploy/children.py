@@ -13,7 +13,8 @@ PR_SET_PDEATHSIG = 1
 
 PASSED_ON = (
     "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
-    "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy",
+    "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy",
+    "NO_PROXY", "no_proxy",
 )  # fmt: skip
 """Of the environment. Nothing else of an account's shell reaches the processes that talk to the network."""
 

@@ -17,7 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.deploy import certificates
+from app.deploy import issued
 from app.deploy.coordinator import Coordinator
 from app.deploy.errors import DeployError
 from app.files import replacing, write_text
@@ -60,7 +60,7 @@ class Enrolled:
 
 
 def enrol(coordinator: Coordinator, hospital: str, key: Path, *, request: Path | None = None) -> Path:
-    """Take a hospital's public key in and write its kit.
+    """Take a hospital's public key in and write its kit; for a hospital that has this key already, a new kit.
 
     Args:
         coordinator: whose federation.
@@ -75,15 +75,16 @@ def enrol(coordinator: Coordinator, hospital: str, key: Path, *, request: Path |
         DeployError: the name or key cannot be used, is another's, or was revoked.
     """
     new = Enrolled(_checked(hospital), read_key(key))
-    _check_unknown(coordinator, new)
-    kit = write_kit(coordinator, hospital, request.read_bytes() if request else None)
-    coordinator.record("hospital-enrolled", hospital=hospital, key=new.fingerprint)
-    write_text(coordinator.hospitals / f"{hospital}.pub", f"{new.line} {hospital}\n")
+    is_known = _is_known(coordinator, new)
+    kit = write_kit(coordinator, new, _read(request) if request else None)
+    coordinator.record("kit-renewed" if is_known else "hospital-enrolled", hospital=hospital, key=new.fingerprint)
+    if not is_known:
+        write_text(coordinator.hospitals / f"{hospital}.pub", f"{new.line} {hospital}\n")
     return kit
 
 
 def revoke(coordinator: Coordinator, hospital: str) -> Enrolled:
-    """End a hospital's part: its key is refused from now on, and may not be enrolled again.
+    """End a hospital's part: key and certificates are refused from now on, and the key may not be enrolled again.
 
     Raises:
         DeployError: no such hospital.
@@ -94,6 +95,8 @@ def revoke(coordinator: Coordinator, hospital: str) -> Enrolled:
         raise DeployError(f"no hospital {hospital!r} is enrolled; there are: {names}")
     member = Enrolled(hospital, read_key(path))
     coordinator.record("hospital-revoked", hospital=hospital, key=member.fingerprint)
+    if coordinator.mtls:
+        issued.withdraw(coordinator, member)
     path.replace(coordinator.revoked / f"{hospital}.{member.fingerprint}.pub")
     shutil.rmtree(coordinator.kits / hospital, ignore_errors=True)
     return member
@@ -104,8 +107,9 @@ def enrolled(coordinator: Coordinator) -> list[Enrolled]:
     return list(_keys(coordinator.hospitals))
 
 
-def write_kit(coordinator: Coordinator, hospital: str, request: bytes | None = None) -> Path:
+def write_kit(coordinator: Coordinator, member: Enrolled, request: bytes | None = None) -> Path:
     """What a hospital needs to find and to know the coordinator."""
+    hospital = member.hospital
     kit = coordinator.kits / hospital
     if coordinator.mtls and request is None:
         raise DeployError(
@@ -116,7 +120,7 @@ def write_kit(coordinator: Coordinator, hospital: str, request: bytes | None = N
     shutil.copyfile(coordinator.authority.certificate, kit / "ca.crt")
     if request is not None:
         with replacing(kit / "client.crt") as file:
-            file.write(certificates.make_client(coordinator.authority, request, hospital))
+            file.write(issued.issue(coordinator, member, request))
     facts = {"hospital": hospital, "address": coordinator.address, "mtls": coordinator.mtls}
     write_text(kit / "kit.yaml", yaml.safe_dump(facts, sort_keys=False))
     return kit
@@ -137,14 +141,27 @@ def read_key(path: Path) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def _check_unknown(coordinator: Coordinator, new: Enrolled) -> None:
+def _is_known(coordinator: Coordinator, new: Enrolled) -> bool:
+    """Whether this hospital has this key already. Raises DeployError where name or key are another's, or were."""
     for member in enrolled(coordinator):
+        if (member.hospital, member.spki) == (new.hospital, new.spki):
+            return True
         if member.hospital == new.hospital:
-            raise DeployError(f"{new.hospital} is enrolled already (key {member.fingerprint}); revoke it first")
+            raise DeployError(
+                f"{new.hospital} is enrolled already with another key ({member.fingerprint}); revoke it first"
+            )
         if member.spki == new.spki:
             raise DeployError(f"this key is {member.hospital}'s already; each hospital needs a key of its own")
     if any(member.spki == new.spki for member in _keys(coordinator.revoked)):
         raise DeployError(f"this key was revoked; {new.hospital} must make a new one (fedvox site init)")
+    return False
+
+
+def _read(request: Path) -> bytes:
+    try:
+        return request.read_bytes()
+    except OSError as error:
+        raise DeployError(f"cannot read the certificate request {request} ({error.strerror})") from error
 
 
 def _keys(folder: Path) -> Iterator[Enrolled]:

@@ -9,7 +9,7 @@ from app.site.site_file import read_site_file
 
 SOURCES = {"dicom": "data.sources.DicomFolder", "luna16": "data.sources.Luna16", "cubes": "data.sources.Cubes"}
 
-DELTA, MIN_PATIENTS = 1e-5, 5
+DELTA, MIN_PATIENTS, EPSILON_CAP, DEVICE = 1e-5, 5, 8.0, "auto"
 """What a new file says until somebody at the hospital says otherwise."""
 
 
@@ -21,8 +21,8 @@ class Founding:
     data: Path
     kind: str = "dicom"
     labels: Path | None = None
-    device: str = "auto"
-    epsilon_cap: float = 8.0
+    device: str = DEVICE
+    epsilon_cap: float = EPSILON_CAP
 
     def settings(self) -> dict[str, Any]:
         """The content of site.yaml; everything of the hospital's own lies beside it."""

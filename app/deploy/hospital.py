@@ -19,7 +19,7 @@ import yaml
 from app.deploy import audit_log
 from app.deploy.enrolment import NAME
 from app.deploy.errors import DeployError
-from app.deploy.keys import make_key
+from app.deploy.keys import fits, make_key
 from app.files import replacing, write_text
 from app.site.site_file import SiteFile, read_site_file
 
@@ -54,6 +54,15 @@ class Hospital:
     @property
     def public_key(self) -> Path:
         return self.folder / "keys" / "node.pub"
+
+    @property
+    def client_key(self) -> Path:
+        """Under mTLS, of the certificate below."""
+        return self.folder / "keys" / "client.key"
+
+    @property
+    def client_certificate(self) -> Path:
+        return self.folder / "kit" / "client.crt"
 
     @property
     def authority(self) -> Path:
@@ -126,6 +135,8 @@ def join(hospital: Hospital, kit: Path) -> Kit:
     told, name = read_kit(kit), hospital.site().name
     if told.hospital != name:
         raise DeployError(f"{kit} is the kit of hospital {told.hospital!r}; this one is {name!r}")
+    if told.mtls:
+        _check_client(hospital, kit / "client.crt")
     into = hospital.folder / "kit"
     into.mkdir(exist_ok=True, mode=OWNER_ONLY)
     for part in ("ca.crt", "kit.yaml", *(("client.crt",) if told.mtls else ())):
@@ -136,6 +147,16 @@ def join(hospital: Hospital, kit: Path) -> Kit:
                 file.write((kit / part).read_bytes())
     hospital.record("kit-taken-in", address=told.address, mtls=told.mtls)
     return told
+
+
+def _check_client(hospital: Hospital, certificate: Path) -> None:
+    """Raise DeployError where a kit's client certificate is not of this hospital's TLS key."""
+    if not certificate.exists():
+        raise DeployError(f"{certificate.parent} lacks client.crt; ask the coordinator for a whole kit")
+    if not fits(certificate.read_bytes(), hospital.client_key):
+        raise DeployError(
+            f"{certificate} is not of {hospital.client_key}; send keys/client.csr to the coordinator again"
+        )
 
 
 def read_kit(folder: Path) -> Kit:

@@ -40,13 +40,39 @@ def is_private(private: Path) -> bool:
 
 
 def make_request(tls_key: Path, request: Path, hospital: str) -> None:
-    """For a coordinator that asks for client certificates: a TLS key (0600) and the request to send along."""
-    key = ec.generate_private_key(ec.SECP384R1())
+    """For a coordinator that asks for client certificates: a TLS key (0600) and the request to send along.
+
+    A key that is there is kept: until the new certificate comes, the old one must go on with it.
+    """
+    key = _read_tls_key(tls_key) if tls_key.exists() else ec.generate_private_key(ec.SECP384R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hospital)])
     asked = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA384())
     write_private(tls_key, private_pem(key))
     with replacing(request) as file:
         file.write(asked.public_bytes(serialization.Encoding.PEM))
+
+
+def fits(certificate: bytes, tls_key: Path) -> bool:
+    """Whether a client certificate (PEM) is of this TLS key. Raises DeployError where either cannot be used."""
+    try:
+        told = x509.load_pem_x509_certificate(certificate).public_key()
+    except ValueError as error:
+        raise DeployError(f"the client certificate cannot be read: {error}; ask the coordinator for it") from error
+    return told == _read_tls_key(tls_key).public_key()
+
+
+def _read_tls_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise DeployError(
+            f"no TLS key in {path} ({error.strerror}); make one and a request: fedvox site init DIR --mtls"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise DeployError(f"{path} is no TLS key; take it away and make another: site init DIR --mtls") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise DeployError(f"{path} is no EC key; take it away and make another: site init DIR --mtls")
+    return key
 
 
 def _line(key: ec.EllipticCurvePrivateKey) -> str:

@@ -11,6 +11,7 @@ import shutil
 import signal
 from pathlib import Path
 
+from app.deploy import issued
 from app.deploy.coordinator import Coordinator
 from app.deploy.errors import DeployError
 from app.deploy.releases import log_file
@@ -79,8 +80,7 @@ http {{
         ssl_certificate {server.certificate};
         ssl_certificate_key {server.key};
         ssl_protocols TLSv1.2 TLSv1.3;
-        ssl_session_cache shared:sessions:10m;
-{mtls}
+{trust}
         limit_req zone=requests burst={burst} nodelay;
         limit_conn connections {connections};
 
@@ -100,11 +100,18 @@ http {{
 }}
 """
 
+SESSIONS = """\
+        ssl_session_cache shared:sessions:10m;
+"""
+
 LOCATION = """\
         location = /v1/fleet/{path} {{
             if ($request_method != POST) {{ return 405; }}
-            proxy_pass https://superlink;{more}
+            proxy_pass https://superlink/v1/fleet/{path};{more}
         }}"""
+
+# nginx matches what a path means (`..` and `%2e` resolved, slashes merged), and would hand on what was written: with a
+# path of its own in proxy_pass, what is handed on is what was matched.
 
 RELEASES = """
             access_log /dev/stdout;
@@ -113,12 +120,18 @@ RELEASES = """
 
 MTLS = """\
         ssl_client_certificate {authority.certificate};
+        ssl_crl {revocations};
         ssl_verify_client on;
+        ssl_session_cache off;
+        ssl_session_tickets off;
 """
+"""A session that is taken up again carries the verdict on its certificate along, also past a revocation: so none is."""
 
 
 def write_configuration(coordinator: Coordinator) -> Path:
     """Write the configuration into Flower's state folder. Returns its path."""
+    if coordinator.mtls and not issued.list_file(coordinator).exists():
+        issued.write_list(coordinator)
     path = coordinator.state_dir / "nginx.conf"
     write_text(path, configuration(coordinator))
     return path
@@ -139,7 +152,9 @@ def configuration(coordinator: Coordinator) -> str:
         listen=coordinator.listen,
         server=coordinator.server,
         authority=coordinator.authority,
-        mtls=MTLS.format(authority=coordinator.authority) if coordinator.mtls else "",
+        trust=MTLS.format(authority=coordinator.authority, revocations=issued.list_file(coordinator))
+        if coordinator.mtls
+        else SESSIONS,
         locations="\n".join(LOCATION.format(path=path, more=more.get(path, "")) for path in FLEET),
     )
 

@@ -1,18 +1,20 @@
 """Files by which an operating system runs either side for good: a systemd unit, or an image and its compose file.
 
-Both let the process do what it needs and no more: no root, no new privileges, a read-only system, one folder to write
-into. A hospital opens no port.
+Both let the process do what it needs and no more: no root, no new privileges, a read-only system, the folders to write
+into that its files name. A hospital opens no port.
 """
 
-import getpass
-import os
+import pwd
+import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from app.deploy.errors import DeployError
 from app.files import write_text
 
 RESTART_SECONDS = 15
@@ -28,18 +30,18 @@ StartLimitIntervalSec=0
 [Service]
 Type=simple
 User={user}
-ExecStart={fedvox} {role} start {folder}
+ExecStart={fedvox} {role} start {quoted}
 Restart=always
 RestartSec={restart}
 KillMode=mixed
 TimeoutStopSec=60
 UMask=0077
-Environment=FEDVOX_HOME={folder}/home
+Environment={home}
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=read-only
-ReadWritePaths={folder}
-PrivateTmp=yes
+ReadWritePaths={writes}
+{reads}PrivateTmp=yes
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectControlGroups=yes
@@ -74,6 +76,15 @@ ENTRYPOINT ["fedvox"]
 """
 
 
+ACCOUNT, IMAGE_ID = "fedvox", 10001
+"""Who runs a service whose folder is root's: to be made with useradd, and in the image already."""
+
+GPU = {
+    "deploy": {"resources": {"reservations": {"devices": [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]}}}
+}
+"""What compose.gpu.yaml adds to a hospital, as the Compose specification writes it."""
+
+
 @dataclass(frozen=True)
 class Role:
     """One side of a deployment, as its operating system sees it."""
@@ -82,20 +93,54 @@ class Role:
     """`coordinator` or `site`: the verb that starts it."""
     folder: Path
     reads: Sequence[Path] = ()
-    """Folders that it may read: a hospital's data."""
+    """What it may read and not change: a hospital's data."""
+    writes: Sequence[Path] = ()
+    """Folders outside of its own into which it writes; made where they are not there."""
     port: int | None = None
     """The port that it opens; a hospital opens none."""
+    user: str | None = None
+    """The account that runs it, by name or number; None: whose the folder is, or `fedvox` where that is root."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who runs a service."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def account(role: Role) -> Account:
+    """Who runs it. Raises DeployError for root."""
+    owner = role.folder.stat().st_uid
+    found = _account(role.user or (_name(owner) if owner else ACCOUNT))
+    if found.uid == 0:
+        raise DeployError("nothing of fedvox runs as root; give --user with another account")
+    return found
+
+
+def written(role: Role, *, systemd: bool, container: bool) -> list[str]:
+    """Write what is wanted. Returns a line for each file, and what is to be done before the start."""
+    paths = [*([write_systemd(role)] if systemd else []), *(write_container(role) if container else [])]
+    return [*(f"written: {path}" for path in paths), *(handing_over(role) if paths else ())]
 
 
 def write_systemd(role: Role) -> Path:
     """Write DIR/systemd/fedvox-ROLE.service, to be copied to /etc/systemd/system. Returns its path."""
     path = role.folder / "systemd" / f"fedvox-{role.name}.service"
     path.parent.mkdir(exist_ok=True)
+    _make(role.writes)
+    reads = " ".join(map(_quoted, role.reads))
     text = UNIT.format(
         role=role.name,
         folder=role.folder,
-        user=getpass.getuser() if os.getuid() else "fedvox",
-        fedvox=Path(sys.executable).parent / "fedvox",
+        quoted=_quoted(role.folder),
+        home=_quoted(f"FEDVOX_HOME={role.folder}/home"),
+        writes=" ".join(map(_quoted, [role.folder, *_outside(role)])),
+        reads=f"ReadOnlyPaths={reads}\n" if reads else "",
+        user=account(role).name,
+        fedvox=_quoted(Path(sys.executable).parent / "fedvox"),
         restart=RESTART_SECONDS,
     )
     write_text(path, text)
@@ -103,24 +148,39 @@ def write_systemd(role: Role) -> Path:
 
 
 def write_container(role: Role) -> list[Path]:
-    """Write DIR/container/Dockerfile and compose.yaml. Returns their paths.
+    """Write DIR/container/Dockerfile and compose.yaml, and for a hospital compose.gpu.yaml. Returns their paths.
 
     Folders keep their paths inside, since both sides remember absolute ones.
     """
     folder = role.folder / "container"
     folder.mkdir(exist_ok=True)
-    write_text(folder / "Dockerfile", DOCKERFILE.format(dockerfile=folder / "Dockerfile"))
-    write_text(folder / "compose.yaml", yaml.safe_dump(_compose(role), sort_keys=False))
-    return [folder / "Dockerfile", folder / "compose.yaml"]
+    _make(role.writes)
+    files = {
+        "Dockerfile": DOCKERFILE.format(dockerfile=folder / "Dockerfile"),
+        "compose.yaml": yaml.safe_dump(_compose(role), sort_keys=False),
+        **({"compose.gpu.yaml": yaml.safe_dump({"services": {role.name: GPU}})} if role.name == "site" else {}),
+    }
+    for name, text in files.items():
+        write_text(folder / name, text)
+    return [folder / name for name in files]
+
+
+def handing_over(role: Role) -> Iterator[str]:
+    """What has to be done before the account can write where it must."""
+    who, strange = account(role), [path for path in _outside(role) if path.stat().st_uid != account(role).uid]
+    if role.folder.stat().st_uid != who.uid:
+        yield f"before the start: {shlex.join(['sudo', 'chown', '-R', f'{who.uid}:{who.gid}', str(role.folder)])}"
+    if strange:
+        yield f"before the start: let {who.name} (uid {who.uid}) write into {', '.join(map(str, strange))}"
 
 
 def _compose(role: Role) -> dict[str, object]:
-    owner = role.folder.stat()
-    volumes = [f"{role.folder}:{role.folder}", *(f"{path}:{path}:ro" for path in role.reads)]
+    who = account(role)
+    written = [f"{path}:{path}" for path in [role.folder, *_outside(role)]]
     service = {
         "image": "fedvox",
         "command": [role.name, "start", str(role.folder)],
-        "user": f"{owner.st_uid or 10001}:{owner.st_gid or 10001}",
+        "user": f"{who.uid}:{who.gid}",
         "restart": "always",
         "init": True,
         "read_only": True,
@@ -130,7 +190,38 @@ def _compose(role: Role) -> dict[str, object]:
         "shm_size": "4gb",
         "stop_grace_period": "60s",
         "environment": {"FEDVOX_HOME": f"{role.folder}/home"},
-        "volumes": volumes,
+        "volumes": [*written, *(f"{path}:{path}:ro" for path in role.reads)],
         **({"ports": [f"{role.port}:{role.port}"]} if role.port else {}),
     }
     return {"name": f"fedvox-{role.name}", "services": {role.name: service}}
+
+
+def _outside(role: Role) -> list[Path]:
+    """What it writes into beside its own folder, each once."""
+    outer = [path for path in role.writes if not path.is_relative_to(role.folder)]
+    return [path for path in dict.fromkeys(outer) if not any(path != up and path.is_relative_to(up) for up in outer)]
+
+
+def _make(folders: Sequence[Path]) -> None:
+    """A path that is not there keeps a unit from starting."""
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _account(who: str) -> Account:
+    try:
+        entry = pwd.getpwuid(int(who)) if who.isdigit() else pwd.getpwnam(who)
+    except KeyError:
+        number = int(who) if who.isdigit() else IMAGE_ID
+        return Account(who, number, number)
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _name(uid: int) -> str:
+    return _account(str(uid)).name
+
+
+def _quoted(text: object) -> str:
+    """As systemd reads it: words end at spaces, and % begins a specifier."""
+    plain = str(text).replace("%", "%%")
+    return '"' + plain.replace("\\", r"\\").replace('"', r"\"") + '"' if re.search(r"[\s\"'\\]", plain) else plain

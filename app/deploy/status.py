@@ -1,12 +1,13 @@
 """How a federation is: who is there, how far the last run is, what will need attention."""
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from app.deploy import audit_log
+from app.deploy import audit_log, issued
 from app.deploy.certificates import WARN_DAYS, days_left
 from app.deploy.control import control
 from app.deploy.coordinator import Coordinator
@@ -19,6 +20,11 @@ from app.rounds.summary import read_summary
 
 LITTLE_DISK_GB = 5.0
 """Runs and logs need a few hundred megabytes; Flower's state a few models of every hospital."""
+
+RENEWAL = (
+    "there, fedvox site init DIR --mtls makes a request; here, fedvox coordinator enrol {name} node.pub --request "
+    "client.csr makes a new kit"
+)
 
 SHOWN = ("fedvox", "flwr", "torch")
 
@@ -57,7 +63,13 @@ def _presence(coordinator: Coordinator, is_running: bool) -> Iterator[tuple[Enro
         node = known.get(member.spki)
         state = node.status if node else "unknown"
         since, key, has = node.since if node else "", member.fingerprint, releases.get(member.spki, "")
-        yield member, {"state": state, "since": since, "key": key, "release": has}
+        facts = {"state": state, "since": since, "key": key, "release": has}
+        yield member, facts | ({"certificate_days": _client_days(coordinator, member)} if coordinator.mtls else {})
+
+
+def _client_days(coordinator: Coordinator, member: Enrolled) -> float | None:
+    days = issued.days_left(coordinator, member)
+    return None if days is None else round(days, 1)
 
 
 def _last_run(coordinator: Coordinator) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
@@ -102,10 +114,20 @@ def _findings(coordinator: Coordinator, found: Mapping[str, Any]) -> Iterator[st
 
 def _about_hospitals(found: Mapping[str, Any]) -> Iterator[str]:
     for name, facts in found["hospitals"].items():
+        yield from _about_certificate(name, facts)
         if found["running"] and facts["state"] != "online":
             yield f"hospital {name} is {facts['state']}"
         if facts["release"] not in ("", release()):
             yield f"hospital {name} has fedvox {facts['release']}, here is {release()}: it will answer policy-code"
+
+
+def _about_certificate(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    """Under mTLS a hospital whose certificate has ended is shut out."""
+    if (days := facts.get("certificate_days", math.inf)) is None:
+        yield f"hospital {name} was given no client certificate: {RENEWAL.format(name=name)}"
+    elif days < WARN_DAYS:
+        when = f"ends in {days:.0f} days" if days > 0 else f"ended {-days:.0f} days ago"
+        yield f"the client certificate of hospital {name} {when}: {RENEWAL.format(name=name)}"
 
 
 def _free_gb(folder: Path) -> float:

@@ -25,6 +25,11 @@ MEANINGS: Sequence[tuple[re.Pattern[str], str]] = (
         TURNED_AWAY,
     ),
     (
+        re.compile(r"400 Bad Request"),
+        "the coordinator's door did not accept this hospital's client certificate: it has ended, was withdrawn, or "
+        "none was shown (fedvox site check DIR)",
+    ),
+    (
         re.compile(r"500 Internal Server Error"),
         "the coordinator failed at what this hospital asked of it: its disk may be full (this hospital is back by "
         "itself once there is room)",

@@ -10,6 +10,7 @@ from app.deploy.control import Control, control
 from app.deploy.coordinator import Coordinator
 from app.deploy.enrolment import enrolled
 from app.deploy.errors import DeployError
+from app.deploy.issued import list_file
 from app.deploy.leftovers import destroyed
 from app.files import write_json
 
@@ -65,8 +66,9 @@ class Watch:
             self._asked = now
             self._ask()
             self._room()
-        if stamps[1] != self._stamps[1]:
+        if stamps[1:] != self._stamps[1:]:
             self._started.reload()
+        if stamps[1] != self._stamps[1]:
             self._say("the new server certificate is in use")
         self._stamps = stamps
 
@@ -131,9 +133,15 @@ class Watch:
             self._started.coordinator.record("updates-destroyed")
             self._say("what hospitals sent is destroyed")
 
-    def _stamped(self) -> tuple[int, int]:
+    def _stamped(self) -> tuple[int, int, int]:
+        """When the enrolled, the server's certificate and the list of withdrawn ones last changed."""
         coordinator = self._started.coordinator
-        return coordinator.hospitals.stat().st_mtime_ns, coordinator.server.certificate.stat().st_mtime_ns
+        withdrawn = list_file(coordinator)
+        return (
+            coordinator.hospitals.stat().st_mtime_ns,
+            coordinator.server.certificate.stat().st_mtime_ns,
+            withdrawn.stat().st_mtime_ns if withdrawn.exists() else 0,
+        )
 
 
 def register(coordinator: Coordinator, flower: Control) -> list[str]:

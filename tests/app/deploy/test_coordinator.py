@@ -82,7 +82,7 @@ def test_a_key_belongs_to_one_hospital(coordinator, key):
     enrol(coordinator, "north", north)
     with pytest.raises(DeployError, match="this key is north's"):
         enrol(coordinator, "south", north)
-    with pytest.raises(DeployError, match="north is enrolled already"):
+    with pytest.raises(DeployError, match="north is enrolled already with another key"):
         enrol(coordinator, "north", key("other"))
     assert [member.hospital for member in enrolled(coordinator)] == ["north"]
 
@@ -116,6 +116,16 @@ def test_only_keys_that_flower_accepts_are_enrolled(coordinator, tmp_path):
         (tmp_path / "wrong.pub").write_bytes(text)
         with pytest.raises(DeployError, match=r"OpenSSH public key|NIST curve"):
             enrol(coordinator, "north", tmp_path / "wrong.pub")
+
+
+def test_an_enrolled_hospital_gets_a_new_kit_and_nothing_else_changes(coordinator, key):
+    north = key("north")
+    kit = enrol(coordinator, "north", north)
+    shutil.rmtree(kit)
+    registered = (coordinator.hospitals / "north.pub").stat().st_mtime_ns
+    assert (enrol(coordinator, "north", north) / "kit.yaml").exists()
+    assert (coordinator.hospitals / "north.pub").stat().st_mtime_ns == registered
+    assert audit_log.read(coordinator.folder / "audit.jsonl")[-1]["event"] == "kit-renewed"
 
 
 def test_under_mtls_a_hospital_needs_a_request(tmp_path, key):

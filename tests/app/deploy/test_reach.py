@@ -1,4 +1,6 @@
+import contextlib
 import http.server
+import socket
 import ssl
 import threading
 
@@ -10,6 +12,7 @@ from flwr.supercore.retry import make_simple_http_retry_invoker
 
 from app.deploy import reach
 from app.deploy.certificates import Pair, make_authority, make_client, make_server
+from app.deploy.errors import DeployError
 from app.deploy.founding import Founding
 from app.deploy.hospital import join, make_hospital
 from app.deploy.keys import make_request
@@ -128,6 +131,94 @@ def test_a_coordinator_that_is_not_there_is_unreachable(hospital, started, tmp_p
     (kit / "kit.yaml").write_text(f"hospital: north\naddress: localhost:{free_port()}\n")
     join(hospital, kit)
     assert levels(hospital) == {"unreachable": Level.REFUSED}
+
+
+@pytest.fixture
+def proxy():
+    """A proxy on loopback that joins whom it is asked to join; what it was asked."""
+    listening, asked = socket.create_server(("127.0.0.1", 0)), []
+
+    def pump(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listening.accept()
+                line = near.recv(65536).split(b"\r\n")[0].decode()
+                asked.append(line)
+                host, _, port = line.split()[1].rpartition(":")
+                far = socket.create_connection((host, int(port)))
+                near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                back = threading.Thread(target=pump, args=(far, near), daemon=True)
+                back.start()
+                pump(near, far)
+                back.join()
+                near.close()
+                far.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}", asked
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    thread.join(5)
+
+
+def test_a_hospital_behind_a_proxy_is_checked_through_it_as_flowers_client_goes(
+    hospital, started, tmp_path, proxy, monkeypatch
+):
+    coordinator, (address, asked) = started(), proxy
+    join(hospital, coordinator.kit(tmp_path / "kit"))
+    monkeypatch.setenv("HTTPS_PROXY", address)
+    assert levels(hospital) == dict.fromkeys(("reachable", "certificate", "clock"), Level.NOTE)
+    assert asked == [f"CONNECT {coordinator.address} HTTP/1.1"]
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
+    (finding,) = reach.findings(hospital, hospital.kit())
+    assert (finding.code, finding.level) == ("unreachable", Level.REFUSED)
+    assert "HTTPS_PROXY" in finding.remedy
+
+
+def asking(hospital, coordinator, folder, days):
+    """The hospital gets a client certificate for so long."""
+    keys = hospital.folder / "keys"
+    make_request(keys / "client.key", keys / "client.csr", "north")
+    kit = coordinator.kit(folder, mtls=True)
+    request = (keys / "client.csr").read_bytes()
+    (kit / "client.crt").write_bytes(make_client(coordinator.authority, request, "north", days=days))
+    return kit
+
+
+@pytest.mark.parametrize(("days", "level"), [(90, Level.NOTE), (29, Level.WARNING), (-1, Level.REFUSED)])
+def test_the_hospital_s_own_certificate_is_spoken_of_before_it_ends(hospital, started, tmp_path, days, level):
+    join(hospital, asking(hospital, started(), tmp_path / "kit", days))
+    assert levels(hospital)["client-certificate"] is level
+
+
+def test_a_kit_whose_certificate_is_of_another_key_is_not_taken_in(hospital, started, tmp_path):
+    kit = asking(hospital, started(), tmp_path / "kit", 90)
+    (hospital.folder / "keys" / "client.key").unlink()
+    with pytest.raises(DeployError, match="site init DIR --mtls"):
+        join(hospital, kit)
+    make_request(hospital.client_key, hospital.folder / "keys" / "client.csr", "north")
+    with pytest.raises(DeployError, match=r"send keys/client\.csr"):
+        join(hospital, kit)
+    assert not hospital.client_certificate.exists()
+
+
+def test_the_next_request_is_of_the_same_key_so_that_the_old_certificate_goes_on(hospital, started, tmp_path):
+    coordinator = started()
+    first = asking(hospital, coordinator, tmp_path / "kit", 90)
+    join(hospital, first)
+    join(hospital, asking(hospital, coordinator, tmp_path / "next", 390))
+    join(hospital, first)
+
+
+def test_what_the_door_answers_without_a_certificate_is_told_in_words():
+    assert "client certificate" in heard("httpx.HTTPStatusError: Client error '400 Bad Request' for url 'https://x'")
 
 
 def test_flowers_client_shows_the_certificate_for_which_it_has_no_flag(hospital, started, tmp_path):

@@ -1,13 +1,20 @@
 """No service manager and no container engine runs here: the files are judged by what they say."""
 
 import configparser
+import os
+import pwd
+import shlex
 import shutil
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
-from app.deploy.service import Role, write_container, write_systemd
+from app.deploy import service
+from app.deploy.errors import DeployError
+from app.deploy.service import Account, Role, account, handing_over, write_container, write_systemd
 
 
 @pytest.fixture
@@ -34,11 +41,11 @@ def unit(path):
 @pytest.mark.parametrize("role", ["site", "coordinator"])
 def test_a_unit_starts_its_side_again_whatever_ends_it(role, request):
     made = request.getfixturevalue(role)
-    service = unit(write_systemd(made))["Service"]
-    command, verb, action, folder = service["ExecStart"].split()
+    lines = unit(write_systemd(made))["Service"]
+    command, verb, action, folder = lines["ExecStart"].split()
     assert shutil.which(command), command
     assert (verb, action, folder) == (role, "start", str(made.folder))
-    assert (service["Restart"], service["RestartSec"]) == ("always", "15")
+    assert (lines["Restart"], lines["RestartSec"]) == ("always", "15")
 
 
 def test_a_unit_runs_without_root_and_writes_into_its_folder_alone(site):
@@ -46,6 +53,76 @@ def test_a_unit_runs_without_root_and_writes_into_its_folder_alone(site):
     assert service["User"] != "root"
     assert (service["NoNewPrivileges"], service["ProtectSystem"]) == ("yes", "strict")
     assert service["ReadWritePaths"] == str(site.folder)
+
+
+@pytest.fixture
+def taken_over(tmp_path):
+    """A hospital whose site.yaml keeps cache, state and ledger's key elsewhere."""
+    (tmp_path / "north").mkdir()
+    (tmp_path / "site").mkdir()
+    writes = [tmp_path / "north" / "cache", tmp_path / "site" / "state", tmp_path / "keys of north"]
+    return Role("site", tmp_path / "north", [tmp_path / "ct", tmp_path / "labels.csv"], writes)
+
+
+def test_a_unit_may_write_wherever_site_yaml_says_and_change_no_scan(taken_over, tmp_path):
+    service = unit(write_systemd(taken_over))["Service"]
+    assert shlex.split(service["ReadWritePaths"]) == [
+        str(tmp_path / "north"), str(tmp_path / "site" / "state"), str(tmp_path / "keys of north"),
+    ]  # fmt: skip
+    assert service["ReadOnlyPaths"].split() == [str(tmp_path / "ct"), str(tmp_path / "labels.csv")]
+    assert (tmp_path / "site" / "state").is_dir(), "a path that is not there keeps a unit from starting"
+
+
+def test_a_container_has_all_paths_of_site_yaml(taken_over, tmp_path):
+    _, path, _ = write_container(taken_over)
+    volumes = yaml.safe_load(path.read_text())["services"]["site"]["volumes"]
+    for name in ("north", "site/state", "keys of north"):
+        assert f"{tmp_path / name}:{tmp_path / name}" in volumes
+    for name in ("ct", "labels.csv"):
+        assert f"{tmp_path / name}:{tmp_path / name}:ro" in volumes
+
+
+def test_the_gpu_is_a_file_of_its_own_that_is_added_to_the_other(site):
+    *_, plain, more = write_container(site)
+    added = yaml.safe_load(more.read_text())["services"]
+    assert added.keys() == yaml.safe_load(plain.read_text())["services"].keys()
+    (device,) = added["site"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+
+
+def owned_by(monkeypatch, uid):
+    """Have every folder be somebody's."""
+    real = type(Path()).stat
+
+    def stat(path, **how):
+        facts = list(real(path, **how))
+        facts[4] = uid
+        return os.stat_result(facts)
+
+    monkeypatch.setattr(type(Path()), "stat", stat)
+
+
+def test_a_service_runs_as_the_one_whose_folder_it_is(site, monkeypatch):
+    owned_by(monkeypatch, pwd.getpwnam("nobody").pw_uid)
+    assert account(site).name == "nobody"
+    assert unit(write_systemd(site))["Service"]["User"] == "nobody"
+    assert list(handing_over(site)) == []
+
+
+def test_where_the_folder_is_root_s_another_account_is_named_and_the_folder_is_to_be_its(site, monkeypatch):
+    owned_by(monkeypatch, 0)
+    monkeypatch.setattr(service.pwd, "getpwnam", lambda _: {}["no such account"])
+    assert account(site) == Account("fedvox", 10001, 10001)
+    assert list(handing_over(site)) == [f"before the start: sudo chown -R 10001:10001 {site.folder}"]
+    _, path, _ = write_container(site)
+    assert yaml.safe_load(path.read_text())["services"]["site"]["user"] == "10001:10001"
+
+
+def test_another_account_may_be_named_but_not_root(site):
+    assert unit(write_systemd(replace(site, user="nobody")))["Service"]["User"] == "nobody"
+    assert account(replace(site, user="12345")) == Account("12345", 12345, 12345)
+    with pytest.raises(DeployError, match="as root"):
+        account(replace(site, user="root"))
 
 
 def test_systemd_accepts_the_unit(site):
@@ -57,7 +134,7 @@ def test_systemd_accepts_the_unit(site):
 
 
 def test_a_hospital_s_container_opens_no_port_and_cannot_change_the_scans(site, tmp_path):
-    _, path = write_container(site)
+    _, path, _ = write_container(site)
     service = yaml.safe_load(path.read_text())["services"]["site"]
     assert "ports" not in service
     assert f"{tmp_path / 'data'}:{tmp_path / 'data'}:ro" in service["volumes"]
@@ -73,7 +150,7 @@ def test_a_coordinator_s_container_opens_its_one_port(coordinator):
 
 
 def test_the_image_is_not_root_and_copies_what_a_bundle_is_made_of(site):
-    path, _ = write_container(site)
+    path, *_ = write_container(site)
     instructions = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line and line[0].isupper()]
     assert instructions[0][0] == "FROM"
     users = [rest for word, rest in instructions if word == "USER"]

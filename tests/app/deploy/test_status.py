@@ -10,7 +10,7 @@ from app.deploy import certificates, releases, status
 from app.deploy.coordinator import make_coordinator, rotate
 from app.deploy.enrolment import enrol, enrolled
 from app.deploy.errors import DeployError
-from app.deploy.keys import make_key
+from app.deploy.keys import make_key, make_request
 from app.processes import free_port
 
 
@@ -72,7 +72,7 @@ def test_what_a_hospital_says_of_its_release_is_shown_in_plain_signs(coordinator
     releases.log_file(coordinator).parent.mkdir(parents=True, exist_ok=True)
     releases.log_file(coordinator).write_text("torn\n[]\n")
     told(coordinator, "\x1b[31m0.1.0\n" + "x" * 200)
-    assert status.status(coordinator)["hospitals"]["north"]["release"] == "??31m0.1.0?" + "x" * 69
+    assert status.status(coordinator)["hospitals"]["north"]["release"] == (r"\x1b[31m0.1.0\n" + "x" * 69)[:80]
 
 
 def test_a_certificate_near_its_end_is_a_finding_until_it_is_rotated(coordinator):
@@ -81,6 +81,30 @@ def test_a_certificate_near_its_end_is_a_finding_until_it_is_rotated(coordinator
     assert any("server certificate ends in 29 days" in finding for finding in before)
     rotate(coordinator)
     assert not any("certificate ends" in finding for finding in status.status(coordinator)["findings"])
+
+
+def test_under_mtls_a_hospital_s_certificate_near_its_end_is_a_finding_until_it_is_renewed(
+    tmp_path, monkeypatch, capsys
+):
+    made = make_coordinator(tmp_path / "strict", f"localhost:{free_port()}", superlink_port=free_port(), mtls=True)
+    make_key(tmp_path / "node", tmp_path / "node.pub", "north")
+    make_request(tmp_path / "client.key", tmp_path / "client.csr", "north")
+
+    def about_it(days):
+        with monkeypatch.context() as patched:
+            defaults = {"days": days}
+            patched.setattr(certificates.make_client, "__kwdefaults__", defaults)
+            enrol(made, "north", tmp_path / "node.pub", request=tmp_path / "client.csr")
+        found = status.status(made)
+        return [finding for finding in found["findings"] if "client certificate of hospital north" in finding]
+
+    for days, told in ((-3, "ended 3 days ago"), (29, "ends in 29 days")):
+        (finding,) = about_it(days)
+        assert told in finding
+        assert "--request" in finding
+    assert about_it(397) == []
+    main(["coordinator", "status", str(made.folder)])
+    assert "certificate 397 days" in capsys.readouterr().out
 
 
 def test_rotation_keeps_the_authority_so_that_kits_stay_good(coordinator):
