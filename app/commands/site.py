@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,67 +48,104 @@ def _add_init(actions: Any) -> None:
     parser.add_argument("--kind", default="dicom", help="what is there: dicom, luna16 or cubes (dicom)")
     parser.add_argument("--labels", type=Path, metavar="CSV", help="labels of DICOM (labels.csv in the folder)")
     parser.add_argument("--site", type=Path, metavar="SITE.yaml", help="take an existing site.yaml over instead")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
-    parser.add_argument("--epsilon-cap", type=float, default=8.0, metavar="X", help="ε of all runs together (8)")
-    parser.add_argument("--mtls", action="store_true", help="the coordinator asks for a client certificate")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:1 (auto)")
+    parser.add_argument("--epsilon-cap", type=float, metavar="X", help="ε of all runs together (8)")
+    parser.add_argument(
+        "--mtls", action="store_true", help="the coordinator asks for a client certificate: make a request, or the next"
+    )
     parser.add_argument("--systemd", action="store_true", help="write a systemd unit, too")
     parser.add_argument("--container", action="store_true", help="write a Dockerfile and a compose file, too")
+    parser.add_argument("--user", help="the account that runs these (the folder's owner; fedvox where that is root)")
     parser.add_argument("--kit", type=Path, metavar="KIT", help="what the coordinator sent back")
     parser.set_defaults(run=_init)
 
 
 def _init(args: argparse.Namespace) -> int:
-    from app.deploy.hospital import join, make_hospital, open_hospital
-    from app.deploy.keys import make_request
+    from app.deploy.hospital import make_hospital, open_hospital
 
-    if args.kit is not None and (args.dir / "site.yaml").exists():
-        kit = join(open_hospital(args.dir), args.kit.expanduser())
-        print(f"hospital {kit.hospital} knows the coordinator at {kit.address}")
-        print(
-            f"next: fedvox site approve {args.dir} BUNDLE, fedvox site check {args.dir}, fedvox site start {args.dir}"
-        )
-        return 0
-    hospital = make_hospital(args.dir, _settings(args))
-    print(f"hospital {hospital.site().name} in {hospital.folder}")
-    print(f"its public key, to be sent to the coordinator: {hospital.public_key}")
-    print(hospital.public_key.read_text(encoding="utf-8").strip())
-    if args.mtls:
-        request = hospital.folder / "keys" / "client.csr"
-        make_request(hospital.folder / "keys" / "client.key", request, hospital.site().name)
-        print(f"and its certificate request: {request}")
-    for path in _services(args, hospital):
-        print(f"written: {path}")
-    if args.kit is not None:
-        join(hospital, args.kit.expanduser())
-    print(f"what it accepts stands in {hospital.site_file}; read it before you start")
+    is_new = not _is_standing(args)
+    hospital = make_hospital(args.dir, _settings(args)) if is_new else open_hospital(args.dir)
+    if is_new:
+        print(f"hospital {hospital.site().name} in {hospital.folder}")
+        print(f"its public key, to be sent to the coordinator: {hospital.public_key}")
+        print(hospital.public_key.read_text(encoding="utf-8").strip())
+    for line in (*_request(args, hospital), *_services(args, hospital), *_joined(args, hospital)):
+        print(line)
+    if is_new:
+        print(f"what it accepts stands in {hospital.site_file}; read it before you start")
     return 0
 
 
-def _services(args: argparse.Namespace, hospital: "Hospital") -> list[Path]:
-    from app.deploy.service import Role, write_container, write_systemd
+def _is_standing(args: argparse.Namespace) -> bool:
+    """Whether something is added to a hospital that is there, and no new one is meant."""
+    is_founding = any(given is not None for given in (args.name, args.data, args.site)) and args.kit is None
+    is_adding = args.kit is not None or args.mtls or args.systemd or args.container
+    return is_adding and not is_founding and (args.dir / "site.yaml").exists()
 
-    source = hospital.site().source.get("path")
-    role = Role("site", hospital.folder, [Path(source)] if source else [])
-    return [*([write_systemd(role)] if args.systemd else []), *(write_container(role) if args.container else [])]
+
+def _request(args: argparse.Namespace, hospital: "Hospital") -> Iterator[str]:
+    from app.deploy.keys import make_request
+
+    if args.mtls:
+        request = hospital.folder / "keys" / "client.csr"
+        make_request(hospital.client_key, request, hospital.site().name)
+        yield f"its certificate request, to be sent with the public key {hospital.public_key}: {request}"
+
+
+def _services(args: argparse.Namespace, hospital: "Hospital") -> list[str]:
+    from app.deploy.service import Role, written
+
+    site = hospital.site()
+    reads = [Path(told) for told in site.source.values() if isinstance(told, str) and Path(told).is_absolute()]
+    writes = [site.cache_dir, site.state_dir, site.ledger_key.parent]
+    role = Role("site", hospital.folder, reads=reads, writes=writes, user=args.user)
+    return written(role, systemd=args.systemd, container=args.container)
+
+
+def _joined(args: argparse.Namespace, hospital: "Hospital") -> Iterator[str]:
+    from app.deploy.hospital import join
+
+    if args.kit is not None:
+        kit, place = join(hospital, args.kit.expanduser()), args.dir
+        yield f"hospital {kit.hospital} knows the coordinator at {kit.address}"
+        yield f"next: fedvox site approve {place} BUNDLE, fedvox site check {place}, fedvox site start {place}"
+        yield "one that is started takes a new certificate up when it is started again"
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    from app.deploy.founding import Founding, taken_over
+    from app.deploy.founding import DEVICE, EPSILON_CAP, Founding, taken_over
 
     if args.site is not None:
         return taken_over(args.site) | ({"name": args.name} if args.name else {})
+    is_told = args.name is not None and args.data is not None
     name = args.name or _asked("the hospital's name", "--name")
     data = args.data or Path(_asked("the folder that holds its scans", "--data"))
-    return Founding(name, data, args.kind, args.labels, args.device, args.epsilon_cap).settings()
+    # Who is asked for the one is asked for the other, too.
+    device = args.device or (DEVICE if is_told else _asked("device: auto, cpu, cuda, cuda:1", "--device", DEVICE))
+    cap = args.epsilon_cap
+    if cap is None:
+        cap = EPSILON_CAP if is_told else _number(_asked("ε of all runs together", "--epsilon-cap", f"{EPSILON_CAP:g}"))
+    return Founding(name, data, args.kind, args.labels, device, cap).settings()
 
 
-def _asked(what: str, flag: str) -> str:
+def _asked(what: str, flag: str, otherwise: str = "") -> str:
+    """What a person at the terminal says; `otherwise` for an empty line, and where nobody is there."""
     from app.config import ConfigError
 
-    answer = input(f"{what}: ").strip() if sys.stdin.isatty() else ""
+    shown = f" ({otherwise})" if otherwise else ""
+    answer = (input(f"{what}{shown}: ").strip() if sys.stdin.isatty() else "") or otherwise
     if not answer:
         raise ConfigError(f"{what} is needed: give {flag}")
     return answer
+
+
+def _number(text: str) -> float:
+    from app.config import ConfigError
+
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is no number: give --epsilon-cap") from error
 
 
 # --- approve ---
