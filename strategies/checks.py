@@ -1,6 +1,6 @@
 """Which parts do not fit together, and why: the only knowledge of one part about another, as one table.
 
-Asked at composition, before any hospital is. Three rows need the model's tensors or the number of hospitals, and are
+Asked at composition, before any hospital is. Some rows need the model's tensors or the number of hospitals, and are
 passed over where these are not known yet.
 
 Nothing here about SCAFFOLD with an adaptive local optimiser: SCAFFOLD brings its own plain SGD.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from strategies.aggregate.krum import Krum
-from strategies.aggregate.robust import TrimmedMean
+from strategies.aggregate.robust import Median, TrimmedMean
 from strategies.errors import Misfit
 from strategies.local.prox import Prox
 from strategies.parts import Parts
@@ -62,13 +62,10 @@ def _statistics_travel(s: Setting) -> bool:
     return any(s.kinds[name] == "norm-statistic" for name in s.parts.sharing.shared(s.kinds)) if s.kinds else False
 
 
-def _krum_too_few(s: Setting) -> bool:
-    return isinstance(s.parts.aggregate, Krum) and s.hospitals is not None and s.hospitals < s.parts.aggregate.least
-
-
-def _trims_nothing(s: Setting) -> bool:
-    rule = s.parts.aggregate
-    return isinstance(rule, TrimmedMean) and s.hospitals is not None and rule.cut(s.hospitals) == 0
+def _too_few_for(rule: type, s: Setting) -> bool:
+    """Whether the aggregate is of this kind, and so many hospitals could never be the updates that it needs."""
+    aggregate = s.parts.aggregate
+    return isinstance(aggregate, rule) and s.hospitals is not None and s.hospitals < aggregate.least
 
 
 TABLE: tuple[Row, ...] = (
@@ -88,7 +85,7 @@ TABLE: tuple[Row, ...] = (
         "masked exchange, server-side clipping",
         lambda s: _masked(s) and s.parts.privacy.unit == "site" and s.parts.privacy.counts_refused,
         "the server must clip each hospital's update, but the exchange hides it; "
-        "use strategy/privacy=distributed, where hospitals clip and add their share of the noise",
+        "use strategy/exchange=plain, or strategy/privacy=patient, which hospitals apply themselves",
     ),
     Row(
         "masked exchange, SCAFFOLD",
@@ -145,15 +142,22 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         "Krum, too few hospitals",
-        _krum_too_few,
-        "Krum withstands f arbitrary updates among n only where f < (n − 2)/2, that is n ≥ 2f + 3, and chooses at "
-        "most n; lower strategy.aggregate.byzantine or strategy.aggregate.chosen",
+        lambda s: _too_few_for(Krum, s),
+        "Krum withstands f arbitrary updates among n only where f < (n − 2)/2, that is n ≥ 2f + 3, and averages at "
+        "most n − f; lower strategy.aggregate.byzantine or strategy.aggregate.chosen, or use strategy/aggregate=mean",
     ),
     Row(
         "trimmed mean, too few hospitals",
-        _trims_nothing,
+        lambda s: _too_few_for(TrimmedMean, s),
         "the trimmed mean cuts ⌊fraction · n⌋ updates at each end, and that is none: it would be an unweighted mean; "
-        "raise strategy.aggregate.fraction to at least 1/n, or use strategy/aggregate=median",
+        "raise strategy.aggregate.fraction to at least 1/n, or use strategy/aggregate=median; of fewer than three "
+        "hospitals neither withstands one: use strategy/aggregate=mean there",
+    ),
+    Row(
+        "median, too few hospitals",
+        lambda s: _too_few_for(Median, s),
+        "the median withstands fewer than half of the hospitals, and of two that is nobody: it would be an unweighted "
+        "mean; use strategy/aggregate=mean",
     ),
 )
 

@@ -7,6 +7,7 @@ StrategyError
 ├─ WireError        an encoded update cannot be decoded                   (one hospital's round)
 ├─ Misstated        an update is not of the norm that its report states   (one hospital's round)
 ├─ MissingFact      a weighting needs a fact that the report lacks        (one hospital's round)
+├─ BadFactor        a weighting's factor is no finite number ≥ 0          (one hospital's round)
 └─ NoWeight         all weights of a round are zero                       (the run)
 
 `code` is stable and short: it is what crosses the network and stands in journals. The message is one line for people.
@@ -55,6 +56,12 @@ class MissingFact(StrategyError, ValueError):
     """A weighting needs a fact that a hospital's report lacks."""
 
     code = "no-weight-fact"
+
+
+class BadFactor(StrategyError, ValueError):
+    """A weighting gave a hospital a factor that is no finite number ≥ 0."""
+
+    code = "bad-factor"
 
 
 class NoWeight(StrategyError, ValueError):

@@ -26,8 +26,8 @@ class Fold(Protocol):
     def add(self, hospital: str, delta: Mapping[str, Tensor], factor: float, norm: float | None = None) -> None:
         """Take one update in; an empty delta is an update of zeros.
 
-        `norm`, where given, is the update's L2 norm as its hospital states it. Raises Misstated where it is not that;
-        the fold is then as it was, to rounding.
+        `norm`, where given, is the update's L2 norm as its hospital states it. Raises Misstated where it is not that,
+        BadFactor for a factor that is no finite number ≥ 0; the fold is then as it was, to rounding.
         """
 
     def merge(self, other: Self) -> None:

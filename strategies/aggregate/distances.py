@@ -2,9 +2,13 @@
 
 Every rule that looks at distances alone needs only the inner products of the updates: one pass over the coordinates
 gives a K×K matrix, and the rest is arithmetic on that.
+
+How long an update is, is its hospital's choice. So nothing here is measured by the longest one: lengths are told by
+what more than half of the weight has, which less than half cannot set.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +19,52 @@ from strategies.types import Tensor, Tensors
 
 Matrix = NDArray[np.float64]
 
+FAR = 1e6
+"""An update is taken as at most this many usual ones long. Products of longer ones would overflow; what tells where an
+update so far off lies is its direction, seen from any of the others the same to a millionth."""
 
-def gram(like: Mapping[str, Tensor], updates: list[Update]) -> Matrix:
-    """⟨Δ_i − Δ̄, Δ_j − Δ̄⟩ for all pairs, shape (K, K).
 
-    Taken about the mean, so that distances between near updates do not drown in the products of long ones.
+@dataclass(frozen=True)
+class Reach:
+    """Lengths of updates, as one who does not trust them reads them. Each of shape (K,)."""
+
+    scale: Matrix
+    """Times an update: no longer than FAR usual ones. 1 but for the absurd."""
+    centre: Matrix
+    """Shares of a mean in which none counts with more than a usual length; they sum to 1."""
+
+
+def reach(updates: Sequence[Update], shares: Matrix) -> Reach:
+    """`shares`, which sum to 1, say how much each update counts when the usual length is told."""
+    norms = np.array([update.norm for update in updates])
+    usual = float(majority(norms, shares))
+    if usual == 0:  # more than half are zeros: there is nothing to compare with
+        usual = float(norms.max()) or 1.0
+    short = usual / np.maximum(norms, usual)
+    return Reach(np.minimum(1.0, FAR * short), short / short.sum())
+
+
+def majority(values: Matrix, shares: Matrix) -> Matrix:
+    """The least value that more than half of the shares are at or below, along the last axis."""
+    order = np.argsort(values, axis=-1)
+    enough = np.cumsum(shares[order], axis=-1) > 0.5
+    last = np.take_along_axis(order, enough.argmax(axis=-1, keepdims=True), axis=-1)
+    return np.asarray(np.take_along_axis(values, last, axis=-1)[..., 0])
+
+
+def gram(like: Mapping[str, Tensor], updates: list[Update], reach: Reach) -> Matrix:
+    """⟨Δ_i − c, Δ_j − c⟩ for all pairs, shape (K, K), of updates as long as `reach` lets them be.
+
+    Taken about a point c amid them, so that distances between near updates do not drown in the products of long ones;
+    not about their mean, which one update could carry off.
     """
     total = np.zeros((len(updates), len(updates)))
+    is_cut = bool((reach.scale < 1).any())
     for _, _, rows in blocks(like, updates):
         block = np.stack(rows)
-        block -= block.mean(axis=0)
+        if is_cut:
+            block *= reach.scale[:, None].astype(block.dtype)
+        block -= reach.centre.astype(block.dtype) @ block
         total += block @ block.T
     return total
 

@@ -13,8 +13,10 @@ from typing import Self
 import numpy as np
 
 from strategies.aggregate import Combined
+from strategies.aggregate.mean import check_factor
 from strategies.errors import NoWeight
 from strategies.tensors import accumulator_dtype, check_norm
+from strategies.tensors import norm as l2
 from strategies.types import Tensor, Tensors
 
 BLOCK_BYTES = 1 << 21
@@ -29,6 +31,8 @@ class Update:
     hospital: str
     delta: Mapping[str, Tensor]
     factor: float
+    norm: float
+    """L2."""
 
 
 @dataclass
@@ -40,9 +44,10 @@ class Kept:
     updates: list[Update] = field(default_factory=list)
 
     def add(self, hospital: str, delta: Mapping[str, Tensor], factor: float, norm: float | None = None) -> None:
+        check_factor(hospital, factor)
         if norm is not None:
             check_norm(delta, norm)
-        self.updates.append(Update(hospital, delta, factor))
+        self.updates.append(Update(hospital, delta, factor, l2(delta) if norm is None else norm))
 
     def merge(self, other: Self) -> None:
         self.updates += other.updates

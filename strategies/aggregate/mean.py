@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from strategies.aggregate import Combined
-from strategies.errors import NoWeight
+from strategies.errors import BadFactor, NoWeight
 from strategies.tensors import accumulator_dtype, add_all, add_checked, add_scaled, set_scaled
 from strategies.types import Tensor, Tensors
 
@@ -40,6 +40,7 @@ class RunningMean:
     factors: dict[str, float] = field(default_factory=dict)
 
     def add(self, hospital: str, delta: Mapping[str, Tensor], factor: float, norm: float | None = None) -> None:
+        check_factor(hospital, factor)
         put = add_scaled if self.factors else set_scaled
         if not self.factors:
             self._clear(self.total.keys() - delta.keys())
@@ -70,6 +71,12 @@ class RunningMean:
         """What the first update does not have is zero."""
         for name in names:
             self.total[name].fill(0)
+
+
+def check_factor(hospital: str, factor: float) -> None:
+    """Raise BadFactor for one that would make all weights of the round meaningless."""
+    if not 0 <= factor < math.inf:
+        raise BadFactor(f"the update of hospital {hospital!r} has the factor {factor}; a finite number ≥ 0 is needed")
 
 
 def normalised(factors: Mapping[str, float]) -> dict[str, float]:

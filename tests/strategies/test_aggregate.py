@@ -14,7 +14,7 @@ from strategies.aggregate.krum import Krum
 from strategies.aggregate.mean import Mean
 from strategies.aggregate.robust import Median, TrimmedMean
 from strategies.aggregate.sorting import network, sort_rows
-from strategies.errors import Misstated, NoWeight, PartError
+from strategies.errors import BadFactor, Misstated, NoWeight, PartError
 
 RULES = [Mean(), Median(), TrimmedMean(0.3), Krum(0), Krum(1, 2), GeometricMedian()]
 IDS = ["mean", "median", "trimmed", "krum", "multikrum", "geometric"]
@@ -210,7 +210,7 @@ def test_the_median_is_numpys(tensors):
     np.testing.assert_allclose(combine(Median(), tensors).delta["w"], np.median(np.stack(tensors), axis=0), rtol=1e-6)
 
 
-@given(updates(least=1, most=12), st.floats(0, 0.49))
+@given(updates(least=1, most=12), st.floats(0.01, 0.49))
 @settings(deadline=None)
 def test_the_trimmed_mean_is_scipys(tensors, fraction):
     expected = trim_mean(np.stack(tensors).astype(np.float64), fraction, axis=0)
@@ -248,8 +248,8 @@ def test_a_network_leaves_out_what_is_not_asked_for():
 
 def test_krum_by_hand():
     # n 5, f 1: sum of squared distances to the 2 nearest others.
-    # 0: 1+4=5   1: 1+1=2   2: 1+1=2   3: 1+4=5   50: far.  The first of the two lowest is 1.
-    combined = combine(Krum(1), rows(0, 1, 2, 3, 50))
+    # 0: 1+3.61   1: 0.81+1=1.81   1.9: 0.81+1.21=2.02   3: 1.21+4   50: far.
+    combined = combine(Krum(1), rows(0, 1, 1.9, 3, 50))
     np.testing.assert_allclose(combined.delta["w"], [1])
     assert combined.weights == {"00": 0, "01": 1, "02": 0, "03": 0, "04": 0}
 
@@ -260,6 +260,12 @@ def test_multi_krum_averages_the_chosen_by_their_factors():
     np.testing.assert_allclose(combined.delta["w"], [1.75])
 
 
+@pytest.mark.parametrize(("factors", "expected"), [([1, 0, 0, 1, 1], 1.5), ([1, 0, 3, 1, 1], 2), ([0] * 5, 1.5)])
+def test_the_chosen_count_the_same_where_none_of_them_has_weight(factors, expected):
+    # the two lowest are 1 and 2: what the others weigh does not matter to them
+    np.testing.assert_allclose(combine(Krum(1, 2), rows(0, 1, 2, 3, 50), factors=factors).delta["w"], [expected])
+
+
 def test_krum_keeps_near_updates_apart_although_they_are_long():
     # about 1000 long, 0.01 apart: squared distances are 1e-10 of the squared norms
     base = np.full(4, 1000, np.float32)
@@ -267,9 +273,33 @@ def test_krum_keeps_near_updates_apart_although_they_are_long():
     assert combine(Krum(1), tensors).weights["01"] == 1
 
 
-@pytest.mark.parametrize(("rule", "least"), [(Krum(1), 5), (Krum(2), 7), (Krum(0, 6), 6), (Mean(), 1), (Median(), 1)])
+@pytest.mark.parametrize(
+    ("rule", "least"),
+    [
+        (Krum(1), 5), (Krum(2), 7), (Krum(0, 6), 6), (Krum(1, 4), 5), (Krum(1, 6), 7), (Mean(), 1), (Median(), 3),
+        (TrimmedMean(0.34), 3), (TrimmedMean(0.2), 5), (TrimmedMean(0.19), 6), (TrimmedMean(0.49), 3),
+    ],
+)  # fmt: skip
 def test_a_rule_says_how_many_updates_it_needs(rule, least):
     assert rule.least == least
+
+
+@given(st.floats(0.001, 0.499))
+def test_of_the_fewest_updates_a_trimmed_mean_withstands_one_and_of_fewer_none(fraction):
+    rule = TrimmedMean(fraction)
+    assert (rule.cut(rule.least), rule.cut(rule.least - 1)) == (1, 0)
+    assert combine(rule, rows(*[0.0] * (rule.least - 1), 1e9)).delta["w"] == 0
+
+
+@each_rule
+@pytest.mark.parametrize("factor", [np.nan, np.inf, -1.0])
+def test_a_factor_that_is_no_weight_is_refused_and_leaves_the_others(rule, factor):
+    fold = rule.begin({"w": np.zeros(1, np.float32)})
+    for name, value in zip("ABCDE", (1, 2, 3, 4, 5), strict=True):
+        fold.add(name, {"w": np.float32([value])}, 1.0)
+    with pytest.raises(BadFactor, match="'X'"):
+        fold.add("X", {"w": np.float32([9])}, factor)
+    assert set(fold.combine().weights) == set("ABCDE")
 
 
 def test_the_geometric_median_of_a_right_angle_is_its_fermat_point():
@@ -282,6 +312,50 @@ def test_the_geometric_median_follows_the_weights():
     # on a line it is the weighted median
     got = combine(GeometricMedian(), rows(0, 1, 10), factors=[1, 1, 3]).delta["w"]
     np.testing.assert_allclose(got, [10], atol=1e-2)
+
+
+def crowd(honest, liars, far, dtype=np.float64):
+    """Honest updates within r of a point, liars `far` times as long on the other side. Returns tensors, point, r."""
+    rng = np.random.default_rng(2)
+    point = rng.standard_normal(40)
+    others = [point + 0.5 * rng.standard_normal(40) for _ in range(honest)]
+    r = max(np.linalg.norm(other - point) for other in others)
+    turned = [-far * np.linalg.norm(point) * (point / np.linalg.norm(point)) for _ in range(liars)]
+    return [tensor.astype(dtype) for tensor in [*turned, *others]], point, r
+
+
+@pytest.mark.parametrize(("honest", "liars"), [(7, 3), (6, 4), (51, 49)])
+@pytest.mark.parametrize(
+    ("far", "dtype"),
+    [(far, np.float64) for far in (1e2, 1e6, 1e7, 1e8, 1e10, 1e30)] + [(far, np.float32) for far in (1e5, 1e10, 1e16)],
+)
+def test_the_geometric_median_is_moved_no_further_the_further_liars_lie(honest, liars, far, dtype):
+    tensors, point, r = crowd(honest, liars, far, dtype)
+    got = combine(GeometricMedian(), tensors).delta["w"]
+    share = liars / (honest + liars)
+    assert np.linalg.norm(got - point) < 1.01 * r * 2 * (1 - share) / (1 - 2 * share)
+    # Directions alone count: from a hundred times the distance on nothing changes but for the angle.
+    near = combine(GeometricMedian(), crowd(honest, liars, 1e2)[0]).delta["w"]
+    if (honest, liars) != (51, 49):  # there a hundred iterations are not enough for the last digits
+        np.testing.assert_allclose(got, near, atol=0.05 * r)
+
+
+@given(data=st.data(), far=st.floats(0, 12), share=st.floats(0.02, 0.45))
+@settings(max_examples=50, deadline=None)
+def test_liars_of_less_than_half_the_weight_are_withstood_whatever_their_number_and_place(data, far, share):
+    honest = data.draw(st.integers(1, 5))
+    liars = [10**far * data.draw(hnp.arrays(np.float64, 3, elements=st.floats(-1, 1))) for _ in range(7)]
+    others = [data.draw(hnp.arrays(np.float64, 3, elements=st.floats(-1, 1))) + 2 for _ in range(honest)]
+    factors = [share / 7] * 7 + [(1 - share) / honest] * honest
+    got = combine(GeometricMedian(), [*liars, *others], factors=factors).delta["w"]
+    assert np.linalg.norm(got - 2) <= 1.01 * 3**0.5 * 2 * (1 - share) / (1 - 2 * share)
+
+
+@pytest.mark.parametrize("far", [1e4, 1e10, 1e17])
+def test_krum_chooses_the_same_however_far_liars_lie(far):
+    near, away = (combine(Krum(2), crowd(7, 2, distance, np.float32)[0]).weights for distance in (1e2, far))
+    assert away == near
+    assert away["00"] == away["01"] == 0  # the liars
 
 
 @given(updates(least=3, most=8))
@@ -315,6 +389,7 @@ def test_three_of_ten_reversed_and_tenfold_updates_do_not_turn_the_result(rule):
     [
         lambda: TrimmedMean(0.5),
         lambda: TrimmedMean(-0.1),
+        lambda: TrimmedMean(0),
         lambda: Krum(-1),
         lambda: Krum(1, 0),
         lambda: GeometricMedian(0),

@@ -1,7 +1,10 @@
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
+from strategies.aggregate.geometric_median import GeometricMedian
 from strategies.aggregate.krum import Krum
 from strategies.aggregate.robust import Median, TrimmedMean
 from strategies.checks import TABLE, Setting, check, misfits
@@ -14,6 +17,8 @@ from strategies.sharing import FedBN, Partial
 from strategies.weighting import Product, Quality, Size
 from strategies.wire.int8 import Int8
 from tests.strategies.fakes import FakeGrid, course, federated, vector
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
 
 GROUP = {"conv.weight": "conv", "n.weight": "norm"}
 BATCH = {**GROUP, "n.running_mean": "norm-statistic"}
@@ -50,6 +55,7 @@ MISFITS = {
     "FedBN, no norm layers": ({"sharing": FedBN()}, {"kinds": BARE}),
     "Krum, too few hospitals": ({"aggregate": Krum(2)}, {"hospitals": 6}),
     "trimmed mean, too few hospitals": ({"aggregate": TrimmedMean(0.2)}, {"hospitals": 4}),
+    "median, too few hospitals": ({"aggregate": Median()}, {"hospitals": 2}),
 }
 
 FITS = [
@@ -61,6 +67,9 @@ FITS = [
     ({"local": Scaffold(), "sharing": FedBN(), "wire": Int8()}, {"kinds": BATCH}),
     ({"aggregate": Krum(2)}, {"hospitals": 7}),
     ({"aggregate": TrimmedMean(0.2)}, {"hospitals": 5}),
+    ({"aggregate": Median()}, {"hospitals": 3}),
+    ({"aggregate": Krum(1, chosen=4)}, {"hospitals": 5}),
+    ({"aggregate": GeometricMedian()}, {"hospitals": 2}),
     ({"weighting": Quality(), "aggregate": Median()}, {}),
 ]
 
@@ -84,6 +93,20 @@ def test_a_misfit_is_refused_for_its_own_reason_alone(name):
     assert row.name == name
     with pytest.raises(Misfit, match=r"; use |; lower |; set |; raise "):
         check(parts(**chosen), **known)
+
+
+@pytest.mark.parametrize("chosen", [4, 5])
+def test_multi_krum_averages_none_more_than_are_honest(chosen):
+    # n = 5, f = 1: n ≥ 2f + 3 holds, and m ≤ n − f is 4
+    asked = Setting(parts(aggregate=Krum(1, chosen)), hospitals=5)
+    assert [row.name for row in misfits(asked)] == ([] if chosen == 4 else ["Krum, too few hospitals"])
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_a_remedy_is_an_option_that_there_is(row):
+    for group, one, other in re.findall(r"(strategy/\w+)=(\w+)(?: or (\w+)\b(?!/))?", row.reason):
+        for option in filter(None, (one, other)):
+            assert (CONF / group / f"{option}.yaml").exists(), f"{group}={option}"
 
 
 @pytest.mark.parametrize(("chosen", "known"), FITS)
