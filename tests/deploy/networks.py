@@ -7,6 +7,7 @@ the loopback of this machine, and what needs a namespace is skipped. Nothing nee
 import itertools
 import os
 import subprocess
+import sys
 from dataclasses import dataclass, field
 
 LOSS = """\
@@ -35,6 +36,12 @@ class Ward:
     def inside(self) -> list[str]:
         """Put before a command, has it run in there."""
         return ["ip", "netns", "exec", self.namespace]
+
+    def send(self, frame: bytes) -> None:
+        """One frame from in there, whatever it is."""
+        code = "import socket, sys; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0)); "
+        code += "s.send(sys.stdin.buffer.read())"
+        subprocess.run([*self.inside, sys.executable, "-c", code], input=frame, check=True)
 
     def lose(self, percent: int) -> None:
         """Drop so many of a hundred packets, each way."""
@@ -79,6 +86,14 @@ class Network:
             _ip("ip", "netns", "add", link)
             _ip("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", link)
             _ip("ip", "link", "set", link, "master", self.bridge, "up")
+            # Without a word of ours, a device that comes up announces itself by IPv6.
+            _ip(
+                *made.inside,
+                "sysctl",
+                "-qw",
+                "net.ipv6.conf.all.disable_ipv6=1",
+                "net.ipv6.conf.default.disable_ipv6=1",
+            )
             _ip(*made.inside, "ip", "link", "set", "lo", "up")
             _ip(*made.inside, "ip", "link", "set", "eth0", "up")
             _ip(*made.inside, "ip", "address", "add", f"{made.address}/24", "dev", "eth0")

@@ -40,6 +40,16 @@ def door(up):
         yield client
 
 
+def answer(up, path):
+    """The status of a POST whose path is sent as it is written; client libraries tidy paths up first."""
+    trust = ssl.create_default_context(cafile=str(up.coordinator.authority.certificate))
+    place = (up.coordinator.host, up.coordinator.listen)
+    ask = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/protobuf\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_connection(place, timeout=30) as raw, trust.wrap_socket(raw, server_hostname=place[0]) as secure:
+        secure.sendall(ask.encode())
+        return int(secure.recv(1000).split()[1])
+
+
 def policy(site, **facts):
     """Change a hospital's own limits."""
     path = site / "site.yaml"
@@ -61,11 +71,17 @@ def refusals(site):
         "/", "/docs", "/openapi.json", "/health", "/v1/control/start-run", "/v1/control/list-runs",
         "/v1/control/register-node", "/v1/runtime/acquire-task", "/v1/runtime/get-nodes", "/v1/fleet/register-node",
         "/v1/fleet/unregister-node", "/v1/fleet/", "/v1/fleet/pull-messages/", "/v1/fleet/pull-messages/../get-fab/x",
+        "/v1/fleet/../control/list-runs", "/v1/fleet/pull-messages/../../control/list-runs",
         "/v1/fleet/..%2fcontrol/list-runs", "//v1/control/list-runs", "/V1/FLEET/pull-messages",
     ],
 )  # fmt: skip
-def test_outside_of_the_fleet_paths_there_is_nothing(door, path):
-    assert door.post(path, content=b"").status_code == 404
+def test_outside_of_the_fleet_paths_there_is_nothing(up, path):
+    assert answer(up, path) == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/control/list-runs/../../fleet/pull-messages", "//v1//fleet/./pull-messages"])
+def test_a_fleet_path_that_is_written_otherwise_is_that_path_and_as_shut(up, path):
+    assert answer(up, path) == 401
 
 
 @pytest.mark.parametrize("path", FLEET)
