@@ -95,8 +95,7 @@ def revoke(coordinator: Coordinator, hospital: str) -> Enrolled:
         raise DeployError(f"no hospital {hospital!r} is enrolled; there are: {names}")
     member = Enrolled(hospital, read_key(path))
     coordinator.record("hospital-revoked", hospital=hospital, key=member.fingerprint)
-    if coordinator.mtls:
-        issued.withdraw(coordinator, member)
+    issued.withdraw(coordinator, member)
     path.replace(coordinator.revoked / f"{hospital}.{member.fingerprint}.pub")
     shutil.rmtree(coordinator.kits / hospital, ignore_errors=True)
     return member

@@ -33,10 +33,12 @@ def issue(coordinator: "Coordinator", member: "Enrolled", request: bytes) -> byt
 
 
 def withdraw(coordinator: "Coordinator", member: "Enrolled") -> None:
-    """Have the proxy refuse every certificate that a hospital's key was given."""
-    folder = _withdrawn(coordinator)
+    """Have the proxy refuse every certificate that a hospital's key was given, if it was given any."""
+    folder, given = _withdrawn(coordinator), list(_of(coordinator, member))
+    if not given:
+        return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path in _of(coordinator, member):
+    for path in given:
         path.replace(folder / path.name)
     write_list(coordinator)
 

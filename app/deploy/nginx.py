@@ -109,9 +109,8 @@ LOCATION = """\
             if ($request_method != POST) {{ return 405; }}
             proxy_pass https://superlink/v1/fleet/{path};{more}
         }}"""
-
-# nginx matches what a path means (`..` and `%2e` resolved, slashes merged), and would hand on what was written: with a
-# path of its own in proxy_pass, what is handed on is what was matched.
+"""nginx matches what a path means (`..` and `%2e` resolved, slashes merged), and would hand on what was written: with a
+path of its own in proxy_pass, what is handed on is what was matched."""
 
 RELEASES = """
             access_log /dev/stdout;

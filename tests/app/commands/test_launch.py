@@ -1,5 +1,6 @@
 """How a run that was stopped is told to go on; the runs themselves are in tests/federation and tests/deploy."""
 
+import errno
 import io
 from pathlib import Path
 
@@ -51,3 +52,12 @@ def test_resuming_a_coordinator_s_run_without_the_coordinator_says_what_is_missi
     assert f"--superlink {coordinator.folder}" in said
     assert said.count("\n") == 1
     assert sorted(job.folder.path.iterdir()) == before, "the run was begun"
+
+
+def test_another_account_than_the_coordinator_s_gets_a_line_and_no_traceback(coordinator, monkeypatch, capsys):
+    def closed(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(Path()), "is_file", closed)
+    assert main(["run", "--superlink", str(coordinator.folder), "rounds=1"]) == 1
+    assert capsys.readouterr().err == f"fedvox: [Errno 13] Permission denied: '{coordinator.folder}/coordinator.yaml'\n"
