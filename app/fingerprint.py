@@ -20,6 +20,9 @@ OWN_BUSINESS = ("device", "source", "deadline_s", "wait_s", "replicates", "optim
 SERVER_BUSINESS = ("engine", "schedule", "weights")
 """Settings that no hospital reads: they may differ between it and the server, not before and after a resume."""
 
+COORDINATORS_BUSINESS = ("deploy", "federation")
+"""Settings by which a coordinator says who takes part and how they are reached. No hospital can know them before."""
+
 LIBRARIES = ("flwr", "torch", "monai", "numpy", "opacus", "pydicom", "hydra-core", "dp-accounting")
 
 
@@ -37,7 +40,18 @@ def code_hash() -> str:
 
 def config_hash(config: Config) -> str:
     """SHA-256 of the shared part of a resolved configuration, 16 hex digits."""
-    return hashlib.sha256(json.dumps(shared(config), sort_keys=True).encode()).hexdigest()[:16]
+    return _hash(shared(config))
+
+
+def approval_hashes(config: Config) -> tuple[str, ...]:
+    """Under which hashes a hospital may have approved a configuration, whoever takes part; new approvals use the first.
+
+    An approval with seed=null is of every seed. The last one is `config_hash`, as run folders and older approvals
+    have it.
+    """
+    settings = {key: value for key, value in shared(config).items() if key not in COORDINATORS_BUSINESS}
+    settings["mode"] = config["federation"]["mode"]
+    return _hash(settings), _hash({**settings, "seed": None}), config_hash(config)
 
 
 def shared(config: Config) -> Config:
@@ -61,6 +75,10 @@ def code_files(root: Path) -> list[Path]:
     """Our Python files and settings: exactly what Flower puts into the bundle of the application in `root`."""
     found = [path for package in PACKAGES for path in (root / package).rglob("*.py")]
     return [*found, *CONF.rglob("*.yaml")]
+
+
+def _hash(settings: Config) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _shared_federation(federation: Config) -> Config:

@@ -160,7 +160,7 @@ def _add_approve(actions: Any) -> None:
         action="append",
         default=[],
         metavar="'KEY=VALUE …'",
-        help="answer it with this configuration alone; may be given several times",
+        help="answer it with this configuration alone, whoever takes part (seed=null: with any seed); may be repeated",
     )
     parser.add_argument("--full", action="store_true", help="show every line of the diff")
     parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -228,7 +228,7 @@ def _show_difference(hospital: "Hospital", bundle: "Bundle", *, full: bool) -> N
 def _show_allowed(hospital: "Hospital", only: list[str]) -> list[str]:
     """Print what a run may look like; the hashes of the configurations where there are only some."""
     from app.deploy.policy_check import CHANGEABLE, check_run
-    from app.fingerprint import config_hash
+    from app.fingerprint import approval_hashes
     from app.privacy.terms import terms_of
 
     policy = hospital.site().policy
@@ -241,8 +241,8 @@ def _show_allowed(hospital: "Hospital", only: list[str]) -> list[str]:
         config = check_run(policy, {"overrides": line})
         terms = terms_of(config)
         costs = "no privacy promised" if terms is None else f"ε {terms.promised:.3g} a {terms.part.unit}"
-        print(f"configuration {config_hash(config)}: {line or 'as it stands'}: {config['rounds']} rounds, {costs}")
-        hashes.append(config_hash(config))
+        hashes.append(approval_hashes(config)[0])
+        print(f"configuration {hashes[-1]}: {line or 'as it stands'}: {config['rounds']} rounds, {costs}")
     return hashes
 
 

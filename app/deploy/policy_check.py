@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from app.config import CONF, Config, ConfigError, build, check_options, from_line
-from app.fingerprint import config_hash
+from app.fingerprint import approval_hashes
 from app.privacy.policy import check_accepted
 from app.privacy.terms import terms_of
 from app.site.place import composed
@@ -39,6 +39,9 @@ OVERRIDE = re.compile(r"\+{0,2}(?P<key>[A-Za-z_][\w-]*([./][\w-]+)*)=(?P<value>.
 FORBIDDEN = ("$", "\\", "_target_", "_partial_", "_args_", "_recursive_", "_convert_", "hydra")
 """Interpolations read this machine (Hydra takes `$\\{` for `${`); the rest would build what no file of ours names."""
 
+BY_ITSELF = re.compile(r"deploy=hospitals|federation=enrolled|\+\+federation\.hospitals\.[\w-]+=\{\}", re.ASCII)
+"""What every run at a coordinator begins with: who takes part. It needs no place on a hospital's list."""
+
 MOST_CHARACTERS = 20_000
 
 RUN = re.compile(r"(?!\.)[^/\\]{1,200}")
@@ -51,7 +54,7 @@ def check_run(policy: Mapping[str, Any], run_config: Mapping[str, Any], only: Se
     Args:
         policy: of site.yaml.
         run_config: Flower's, as the coordinator sent it.
-        only: hashes of the only configurations that the bundle was approved with; empty: any.
+        only: hashes (`approval_hashes`) of the only configurations that the bundle was approved with; empty: any.
 
     Raises:
         Declined: policy-text, policy-override, policy-path, policy-target, policy-configuration, or the first limit
@@ -103,7 +106,7 @@ def _check_override(override: str, allowed: Sequence[str]) -> None:
     read = OVERRIDE.fullmatch(override)
     if read is None:
         raise Declined("policy-text", f"{override!r} is not KEY=VALUE")
-    if not any(_is_inside(read["key"], name) for name in allowed):
+    if not (BY_ITSELF.fullmatch(override) or any(_is_inside(read["key"], name) for name in allowed)):
         raise Declined("policy-override", f"{override!r}: a coordinator may set {', '.join(allowed)} here")
     try:
         check_options([override])
@@ -127,8 +130,9 @@ def _check_resolved(config: Config) -> None:
 
 
 def _check_hash(config: Config, accepted: Sequence[str]) -> None:
-    if accepted and config_hash(config) not in accepted:
-        raise Declined("policy-configuration", f"configuration {config_hash(config)} is none of {', '.join(accepted)}")
+    if accepted and not set(approval_hashes(config)) & set(accepted):
+        got = approval_hashes(config)[0]
+        raise Declined("policy-configuration", f"configuration {got} is none of {', '.join(accepted)}")
 
 
 def _unit(config: Config) -> str:

@@ -108,7 +108,8 @@ def test_text_of_a_hospital_does_not_pass_as_a_code(text):
     ("field", "value"),
     [
         ("patients", -1), ("patients", 1.5), ("patients", True), ("crops", "many"), ("loss", "low"), ("round", [1]),
-        ("hospital", 4), ("device", "x" * 1000), ("device", "\x1b[2Jcuda"), ("histogram", [1.5]), ("histogram", 3), ("score", True),
+        ("hospital", 4), ("device", "x" * 1000), ("device", "\x1b[2Jcuda"), ("histogram", [1.5]),
+        ("histogram", 3), ("score", True),
     ],
 )  # fmt: skip
 def test_a_report_of_wrong_types_is_refused_by_name(field, value):
