@@ -1,6 +1,8 @@
 """Where training begins: at weights drawn from the seed, or at a checkpoint that somebody trained before."""
 
+import json
 from dataclasses import asdict
+from logging import getLogger
 from pathlib import Path
 
 from torch import nn
@@ -9,6 +11,8 @@ from app.config import Config, build
 from app.files import write_json
 from models.resnet3d import init
 from models.weights import Loaded, load
+
+log = getLogger(__name__)
 
 
 def initial_model(config: Config) -> tuple[nn.Module, Loaded | None]:
@@ -28,5 +32,18 @@ def initial_model(config: Config) -> tuple[nn.Module, Loaded | None]:
 
 
 def write_report(path: Path, config: Config, loaded: Loaded) -> None:
-    """Keep which tensors came from the checkpoint, which did not, and why."""
-    write_json(path, {"weights": config["weights"], **asdict(loaded)})
+    """Keep which tensors came from the checkpoint, which did not, and why; and which of them nobody ever trained."""
+    initial = [name for name in loaded.matched if name in _stayed_home(Path(config["weights"]))]
+    if initial:
+        log.warning("weights=%s: %d tensors have the values that their run began with: they stayed home in the "
+                    "hospitals (%s)", config["weights"], len(initial), ", ".join(initial))  # fmt: skip
+    write_json(path, {"weights": config["weights"], **asdict(loaded), "initial": initial})
+
+
+def _stayed_home(weights: Path) -> frozenset[str]:
+    """What model.json beside a model of ours lists; nothing where there is none, or not one of ours."""
+    try:
+        card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+        return frozenset(card["stayed_home"]["tensors"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()

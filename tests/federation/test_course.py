@@ -11,8 +11,10 @@ from app import client_app
 from app.commands import console, launch
 from app.config import ConfigError, build, compose
 from app.site import work
+from models.norm import tensor_kinds
 from models.weights import WeightsError
 from strategies import records
+from strategies.sharing import NORM_KINDS
 
 
 def model_of(folder):
@@ -61,6 +63,22 @@ def test_a_run_goes_on_from_another_run_s_model(run):
     second, _ = run(f"weights={first.path / 'model.safetensors'}", "rounds=1", "training.lr=1e-9", name="second")
     assert all(np.allclose(model_of(first)[name], tensor, atol=1e-6) for name, tensor in model_of(second).items())
     assert json.loads((second.path / "weights.json").read_text())["missing"] == []
+
+
+def test_a_model_s_file_says_what_stayed_home_and_so_does_a_run_that_begins_at_it(run, caplog):
+    first, _ = run("strategy=fedbn", "rounds=1", name="first")
+    home = json.loads((first.path / "model.json").read_text())["stayed_home"]
+    kinds = tensor_kinds(build(compose(["model=tiny"])["model"]))
+    assert set(home["tensors"]) == {name for name, kind in kinds.items() if kind in NORM_KINDS} > set()
+    assert "before round 1" in home["note"]
+    second, _ = run(f"weights={first.path / 'model.safetensors'}", "rounds=1", name="second")
+    assert json.loads((second.path / "weights.json").read_text())["initial"] == home["tensors"]
+    assert f"{len(home['tensors'])} tensors have the values that their run began with" in caplog.text
+    third, _ = run(f"weights={second.path / 'model.safetensors'}", "strategy=partial", "rounds=1",
+                   "strategy.sharing.layers=[fc]", name="third")  # fmt: skip
+    assert json.loads((third.path / "weights.json").read_text())["initial"] == []
+    # a frozen trunk stayed home too, but nobody has another one
+    assert json.loads((third.path / "model.json").read_text())["stayed_home"] is None
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_before_a_folder_exists(run, tmp_path):

@@ -20,6 +20,7 @@ from strategies.gate import Gate
 from strategies.local.scaffold import Scaffold
 from strategies.types import MEMORY_LOST, Report
 from strategies.weighting import Equal, Product, Recency, Size
+from strategies.wire.int8 import Int8
 from tests.strategies.fakes import FakeGrid, codes, course, federated
 
 ROUNDS, STEPS, LR = 60, 20, 0.05
@@ -189,3 +190,21 @@ def test_a_late_answer_from_before_all_began_anew(hospitals, tmp_path):
     end, _ = trained({**hospitals, "B": robbed(hospitals["B"], 5), "C": late}, facts=facts, max_staleness=2)
     assert [codes(fact) for fact in facts[3:6]] == [{"C": "timeout"}, {"B": MEMORY_LOST}, {"C": "late"}]
     assert end == pytest.approx(9 / 11, abs=1e-3)
+
+
+def test_error_feedback_loses_nothing_but_the_update_that_was_lost(tmp_path):
+    wire, memory, delta = Int8(), Memory(tmp_path / "A"), np.float32([0.3, 1.0, -0.7])
+
+    def compressing(message):
+        plan = records.read_plan(message)
+        residual = memory.before(plan.round, plan.taken).get("residual", {})
+        encoded, residual = wire.encode({"w": delta}, residual)
+        memory.keep(plan.round, {"residual": residual}, plan.taken)
+        return records.reply(message, encoded, Report(plan.hospital, plan.round, 1, 1, steps=1, loss=0.0))
+
+    plain = course({"A": 10}, {"w": np.zeros(3, np.float32)}, rounds=4, strikes=9)
+    state, _ = federated(wire=wire).run(FakeGrid({10: once(compressing, 2, lost)}), plain)
+    left = memory.before(5, taken=4)["residual"]["w"]
+    assert (left != 0).any()
+    # rounds 1, 3 and 4: what went into the model and what is still to come make up the three updates
+    np.testing.assert_allclose(state.model["w"] + left, 3 * delta, rtol=1e-6)
