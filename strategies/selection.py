@@ -63,7 +63,8 @@ class Dynamic:
         room       share of those there that report at least `memory_mb` free (0: not looked at)
 
     One slow hospital makes all others wait, so uneven times ask for fewer. Hospitals without room are drawn only
-    where the others do not suffice. What is not known yet counts as good. Drawn evenly without replacement.
+    where the others do not suffice. What is not known, or is no time, counts as good. Drawn evenly without
+    replacement.
     """
 
     low: float = 0.3
@@ -89,7 +90,7 @@ class Dynamic:
         if not available:
             return self.low
         presence = len(available) / len(set(seen) | set(available))
-        seconds = [seen[name].seconds for name in available if name in seen and seen[name].seconds > 0]
+        seconds = [seen[name].seconds for name in available if name in seen and 0 < seen[name].seconds < math.inf]
         evenness = statistics.median(seconds) / max(seconds) if seconds else 1.0
         return self.low + (self.high - self.low) * presence * evenness * roomy / len(available)
 

@@ -7,6 +7,7 @@ hospital → server   `delta` tensors, `delta.GROUP` what its codec adds · `con
 Over Flower's runtime the records of tensors travel packed (`packing`).
 """
 
+import math
 import re
 import secrets
 from collections.abc import Iterable, Mapping
@@ -210,21 +211,31 @@ NUMBERS = ("loss", "seconds", "norm", "score", "data_age_months", "memory_mb", "
 TEXTS = ("hospital", "device", "run", "leg", "code", "ledger", "salt")
 LONGEST_TEXT = 200
 
+MOST = 10**9
+"""Patients, steps, seconds (32 years), megabytes, months: no hospital has more, and whatever is made of such numbers
+stays finite. One that is not would make the weights and the selection of all hospitals meaningless."""
+
+RANGES = {"score": (0, 1), "seconds": (0, MOST), "memory_mb": (0, MOST), "data_age_months": (-MOST, MOST)}
+"""What weighting and selection reckon with."""
+
+MAY_BE_NAN = ("score", "data_age_months")
+"""As good as not told: who needs them says so (MissingFact)."""
+
 
 def _checked(report: Report) -> Report:
-    """A report of the right types, or RecordError: a hospital's facts steer weights and selection."""
+    """A report of the right types and within bounds, or RecordError: a hospital's facts steer weights and selection."""
     values = vars(report)
     wrong = [name for name in COUNTS if not _is_count(values[name])]
-    wrong += [name for name in NUMBERS if not _is_number(values[name])]
+    wrong += [name for name in NUMBERS if not _is_number(values[name]) or not _is_in_range(name, values[name])]
     wrong += [name for name in TEXTS if not _is_text(values[name])]
     wrong += [] if _is_counts(values["histogram"]) else ["histogram"]
     if wrong:
-        raise RecordError(f"a report has {', '.join(wrong)} of the wrong type or below zero")
+        raise RecordError(f"a report has {', '.join(wrong)} of the wrong type or out of range")
     return report
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
 
 
 def _is_counts(value: object) -> bool:
@@ -233,6 +244,13 @@ def _is_counts(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _is_in_range(name: str, value: float | None) -> bool:
+    if value is None or name not in RANGES:
+        return True
+    low, high = RANGES[name]
+    return low <= value <= high or (name in MAY_BE_NAN and math.isnan(value))
 
 
 def _is_text(value: object) -> bool:

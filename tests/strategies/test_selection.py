@@ -101,7 +101,7 @@ def test_dynamic_asks_hospitals_without_room_last():
 
 
 @given(
-    st.dictionaries(st.sampled_from(NAMES), st.floats(0, 1e4), min_size=1),
+    st.dictionaries(st.sampled_from(NAMES), st.floats(0, 1e4) | st.just(float("inf")) | st.just(float("nan"))),
     st.dictionaries(st.sampled_from(NAMES), st.floats(0, 1e5)),
 )
 def test_the_dynamic_fraction_stays_between_its_ends(seconds, memory):
