@@ -8,7 +8,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from app.rounds.roster import HELLO, STATISTICS
-from app.site.outgoing import kept
+from app.site.outgoing import kept, terms_asked
 from app.site.shield import Handler, shielded
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _answered(handler: Handler, message: Message, context: Context) -> Message:
     """The answer, packed where the question was."""
     from strategies import records
 
-    reply = shielded(kept(handler))(message, context)
+    reply = shielded(kept(handler, terms_asked))(message, context)
     return records.packed([reply])[0] if records.came_packed(message) else reply
 
 
