@@ -18,6 +18,7 @@ from app.deploy.control import FlowerRun, Node
 from app.deploy.coordinator import Coordinator
 from app.deploy.enrolment import enrolled, revoke
 from app.deploy.errors import DeployError
+from app.deploy.issued import write_list
 from app.deploy.serve import environment, serve
 from app.deploy.watch import Watch, register
 from app.rounds.roster import NODES
@@ -136,6 +137,19 @@ def test_what_was_started_again_is_said(watched, coordinator):
     _, _, said = watched
     Watch(Up(coordinator, news="started again"), said.append).look()
     assert said == ["started again"]
+
+
+def test_the_proxy_reads_again_which_certificates_were_withdrawn(watched, coordinator, monkeypatch):
+    look, _, said = watched
+    again = []
+    monkeypatch.setattr(Up, "reload", lambda up: again.append("reload"))
+    look.look()
+    assert again == []
+    write_list(coordinator)
+    look.look()
+    look.look()
+    assert again == ["reload"]
+    assert said == []
 
 
 def test_flower_s_processes_find_their_own_home_and_the_register(coordinator):
