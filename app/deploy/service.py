@@ -123,7 +123,7 @@ def account(role: Role) -> Account:
 def written(role: Role, *, systemd: bool, container: bool) -> list[str]:
     """Write what is wanted. Returns a line for each file, and what is to be done before the start."""
     paths = [*([write_systemd(role)] if systemd else []), *(write_container(role) if container else [])]
-    return [*(f"written: {path}" for path in paths), *(handing_over(role) if paths else ())]
+    return [*(f"written: {path}" for path in paths), *(handing_over(role, by_name=systemd) if paths else ())]
 
 
 def write_systemd(role: Role) -> Path:
@@ -131,7 +131,8 @@ def write_systemd(role: Role) -> Path:
     path = role.folder / "systemd" / f"fedvox-{role.name}.service"
     path.parent.mkdir(exist_ok=True)
     _make(role.writes)
-    reads = " ".join(map(_quoted, role.reads))
+    # With -, since a disk of scans that is not mounted is for the hospital's own check to find.
+    reads = " ".join(_quoted(f"-{path}") for path in role.reads)
     text = UNIT.format(
         role=role.name,
         folder=role.folder,
@@ -165,13 +166,14 @@ def write_container(role: Role) -> list[Path]:
     return [folder / name for name in files]
 
 
-def handing_over(role: Role) -> Iterator[str]:
-    """What has to be done before the account can write where it must."""
-    who, strange = account(role), [path for path in _outside(role) if path.stat().st_uid != account(role).uid]
+def handing_over(role: Role, *, by_name: bool) -> Iterator[str]:
+    """What has to be done before the account can write where it must; a container knows numbers alone."""
+    who = account(role)
     if role.folder.stat().st_uid != who.uid:
-        yield f"before the start: {shlex.join(['sudo', 'chown', '-R', f'{who.uid}:{who.gid}', str(role.folder)])}"
-    if strange:
-        yield f"before the start: let {who.name} (uid {who.uid}) write into {', '.join(map(str, strange))}"
+        owner = f"{who.name}:" if by_name else f"{who.uid}:{who.gid}"
+        yield f"before the start: {shlex.join(['sudo', 'chown', '-R', owner, str(role.folder)])}"
+    if strange := [str(path) for path in _outside(role) if path.stat().st_uid != who.uid]:
+        yield f"before the start: let {who.name} (uid {who.uid}) write into {', '.join(strange)}"
 
 
 def _compose(role: Role) -> dict[str, object]:

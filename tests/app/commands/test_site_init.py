@@ -92,7 +92,7 @@ def test_a_unit_can_be_written_later_with_what_site_yaml_says_by_then(tmp_path, 
     unit = (north / "systemd" / "fedvox-site.service").read_text()
     assert f'ReadWritePaths={north} "{tmp_path / "large disk"}"' in unit
     (reads,) = (line for line in unit.splitlines() if line.startswith("ReadOnlyPaths="))
-    assert set(reads.partition("=")[2].split()) == {str(data), str(tmp_path / "labels.csv")}
+    assert set(reads.partition("=")[2].split()) == {f"-{data}", f"-{tmp_path / 'labels.csv'}"}
     volumes = yaml.safe_load((north / "container" / "compose.yaml").read_text())["services"]["site"]["volumes"]
     assert f"{tmp_path / 'labels.csv'}:{tmp_path / 'labels.csv'}:ro" in volumes
     assert "before the start" in capsys.readouterr().out

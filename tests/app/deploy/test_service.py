@@ -69,7 +69,7 @@ def test_a_unit_may_write_wherever_site_yaml_says_and_change_no_scan(taken_over,
     assert shlex.split(service["ReadWritePaths"]) == [
         str(tmp_path / "north"), str(tmp_path / "site" / "state"), str(tmp_path / "keys of north"),
     ]  # fmt: skip
-    assert service["ReadOnlyPaths"].split() == [str(tmp_path / "ct"), str(tmp_path / "labels.csv")]
+    assert service["ReadOnlyPaths"].split() == [f"-{tmp_path / 'ct'}", f"-{tmp_path / 'labels.csv'}"]
     assert (tmp_path / "site" / "state").is_dir(), "a path that is not there keeps a unit from starting"
 
 
@@ -106,14 +106,15 @@ def test_a_service_runs_as_the_one_whose_folder_it_is(site, monkeypatch):
     owned_by(monkeypatch, pwd.getpwnam("nobody").pw_uid)
     assert account(site).name == "nobody"
     assert unit(write_systemd(site))["Service"]["User"] == "nobody"
-    assert list(handing_over(site)) == []
+    assert list(handing_over(site, by_name=True)) == []
 
 
 def test_where_the_folder_is_root_s_another_account_is_named_and_the_folder_is_to_be_its(site, monkeypatch):
     owned_by(monkeypatch, 0)
     monkeypatch.setattr(service.pwd, "getpwnam", lambda _: {}["no such account"])
     assert account(site) == Account("fedvox", 10001, 10001)
-    assert list(handing_over(site)) == [f"before the start: sudo chown -R 10001:10001 {site.folder}"]
+    for by_name, owner in ((True, "fedvox:"), (False, "10001:10001")):
+        assert list(handing_over(site, by_name=by_name)) == [f"before the start: sudo chown -R {owner} {site.folder}"]
     _, path, _ = write_container(site)
     assert yaml.safe_load(path.read_text())["services"]["site"]["user"] == "10001:10001"
 
