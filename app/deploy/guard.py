@@ -85,7 +85,7 @@ def respond(hospital: Hospital, app: Handler, message: Message, context: Context
 
     def judged(message: Message, context: Context) -> Message:
         config = admit(hospital, context.run_config, bundle)
-        check_plan(records.read_plan(message))
+        check_plan(records.read_plan(message), message.metadata.message_type, config)
         accepted.append(config)
         context.node_config = {"site": str(hospital.site_file)}
         return app(message, context)

@@ -74,8 +74,11 @@ def check_run(policy: Mapping[str, Any], run_config: Mapping[str, Any], only: Se
     return config
 
 
-def check_plan(plan: Plan) -> None:
-    """Raise Declined (policy-plan) where what names a run could name another place, or numbers are none."""
+def check_plan(plan: Plan, kind: str, config: Config) -> None:
+    """Raise Declined (policy-plan) where what names a run could name another place, or numbers are none of the run's.
+
+    `kind` is the message's: the final scoring is of the last round's model, data are asked after before the first.
+    """
     values: dict[str, Any] = vars(plan)
     for name in ("round", "rounds", "seed", "fold"):
         if type(values[name]) is not int:
@@ -83,6 +86,9 @@ def check_plan(plan: Plan) -> None:
     for name in ("run", *(("leg",) if values["leg"] else ())):
         if not _is_name(values[name]):
             raise Declined("policy-plan", f"a plan whose {name} is no name: {values[name]!r:.400}")
+    first = 1 if kind.partition(".")[0] == "train" else 0
+    if not first <= plan.round <= config["rounds"]:
+        raise Declined("policy-plan", f"{kind} in round {plan.round} of a run of {config['rounds']} rounds")
 
 
 def _is_name(text: Any) -> bool:

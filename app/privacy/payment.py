@@ -7,9 +7,9 @@ The statement beside an answer says what the ledger then stood at. It depends on
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from flwr.app import Message, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
@@ -18,6 +18,7 @@ from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 from app.config import Config
 from app.privacy.terms import Terms
 from app.site.budget import Budget, BudgetError, Reservation
+from app.site.run_limits import RunLimits
 from app.site.shield import Declined
 from app.site.site import Site
 from strategies import records
@@ -52,17 +53,21 @@ class Account:
     budget: Budget
     cap: float
     delta: float
+    accepted: Mapping[str, Any] = field(default_factory=dict)
+    """`policy.accepted` of the hospital's file."""
 
     @classmethod
     def of(cls, site: Site, config: Config) -> "Account":
         """The hospital's own limits; the run's where its file says nothing."""
         limits = {**config["budget"], **site.policy}
         budget = Budget(site.state_dir, site.ledger_key, site.name)
-        return cls(budget, float(limits["epsilon_cap"]), float(limits["delta"]))
+        accepted = site.policy.get("accepted") or {}
+        return cls(budget, float(limits["epsilon_cap"]), float(limits["delta"]), accepted)
 
     def reserve(self, request: Request, events: Sequence[Event], terms: Terms) -> Reservation:
-        """Reserve, with the whole run as the plan. Raises BudgetError."""
-        return self.budget.reserve(request, events, cap=self.cap, delta=self.delta, plan=terms.plan)
+        """Reserve, with the whole run as the plan and the policy's limits of one run. Raises BudgetError."""
+        limits = RunLimits(self.accepted.get("epsilon_max"), self.accepted.get("steps_max"), terms.part.delta)
+        return self.budget.reserve(request, events, cap=self.cap, delta=self.delta, plan=terms.plan, limits=limits)
 
     def statement(self, run: str, reservation: Reservation) -> Statement:
         """What to say beside the answer. Raises BudgetError where the ledger is gone."""

@@ -11,19 +11,23 @@ policy:
     steps_max: 500                # of the whole run
     clip_max: 1.0
     epsilon_max: 4.0              # of one run
+
+`steps_max` and `epsilon_max` are held against what is asked as well, by the ledger (`app.site.run_limits`): a round
+that has to be asked once more, since too few answered, counts twice.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from app.privacy.terms import Terms
+from app.site.run_limits import steps_of
 from app.site.shield import Declined
 from data.samples import ScanRef
 
 LIMITS: Mapping[str, tuple[str, Callable[[Terms], float], bool]] = {
     "noise_min": ("noise multiplier", lambda terms: terms.noise, False),
     "rate_max": ("sampling rate", lambda terms: terms.part.sample_rate, True),
-    "steps_max": ("number of steps", lambda terms: terms.part.steps_a_round * terms.rounds, True),
+    "steps_max": ("number of steps", lambda terms: steps_of(terms.plan), True),
     "clip_max": ("clipping bound", lambda terms: terms.part.clip, True),
     "epsilon_max": ("ε", lambda terms: terms.promised, True),
 }

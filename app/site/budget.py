@@ -21,6 +21,7 @@ from pathlib import Path
 
 from app.files import replacing
 from app.site.ledger_file import Book, BudgetError, LedgerFile, on_disk
+from app.site.run_limits import RunLimits
 from strategies.privacy import ledger
 from strategies.privacy.chain import Anchor, Fault
 from strategies.privacy.events import Event
@@ -29,6 +30,7 @@ from strategies.privacy.ledger import Ledger, Request, Reserved
 __all__ = ["Budget", "BudgetError", "Reservation"]
 
 MAC_BYTES = 32
+NO_LIMITS = RunLimits()
 REPLIES_KEPT = 2
 """Of each run and leg. Retries come in the same round or the next; what is older is charged anew."""
 
@@ -66,15 +68,18 @@ class Budget:
         cap: float | None,
         delta: float,
         plan: Sequence[Event] | None = None,
+        limits: RunLimits = NO_LIMITS,
     ) -> Reservation:
         """Reserve what answering will cost, before anything is computed.
 
         `cap`: the hospital's lifetime limit on ε; None records and limits nothing.
         `plan`: every event of the run, fixed beforehand. Counts if it comes with the run's first reservation.
+        `limits`: of this run by itself.
 
         Raises:
-            BudgetError: budget-cap, or the ledger cannot be used: budget-tampered, budget-foreign, budget-busy,
-                budget-disk. Nothing is computed then; where the disk failed half-way, the line may count as spent.
+            BudgetError: budget-cap, a code of `limits`, or the ledger cannot be used: budget-tampered, budget-foreign,
+                budget-busy, budget-disk. Nothing is computed then; where the disk failed half-way, the line may count
+                as spent.
         """
         with self._file.locked():
             if self._file.is_new():
@@ -82,9 +87,9 @@ class Budget:
             book = self._open()
             earlier = self._taken_up(book, request, events)
             if earlier is None:
-                return self._reserve(book, request, events, cap, delta, plan)
+                return self._reserve(book, request, events, cap, delta, plan, limits)
             if earlier.reply is None:
-                self._check(book.ledger, request, (), cap, delta)
+                self._check(book.ledger, request, (), cap, delta, limits)
             return earlier
 
     def commit(self, reservation: Reservation, reply: bytes) -> bytes:
@@ -159,15 +164,25 @@ class Budget:
         cap: float | None,
         delta: float,
         plan: Sequence[Event] | None,
+        limits: RunLimits,
     ) -> Reservation:
         before = book.ledger
         if plan is not None and request.run not in before.runs and before.plan(request.run) is None:
             book = self._file.append(book, "planned", ledger.planning(request.run, plan))
-        self._check(book.ledger, request, events, cap, delta)
+        self._check(book.ledger, request, events, cap, delta, limits)
         book = self._file.append(book, "reserved", ledger.reserving(request, events))
         return Reservation(len(book.lines) - 1, request, None, book.anchor)
 
-    def _check(self, now: Ledger, request: Request, events: Sequence[Event], cap: float | None, delta: float) -> None:
+    def _check(
+        self,
+        now: Ledger,
+        request: Request,
+        events: Sequence[Event],
+        cap: float | None,
+        delta: float,
+        limits: RunLimits,
+    ) -> None:
+        limits.check(request.run, (*now.events(request.run), *events))
         if cap is not None and (after := now.after(events, delta, request.run)) > cap:
             raise BudgetError(
                 "budget-cap",

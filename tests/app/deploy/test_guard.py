@@ -134,6 +134,24 @@ def test_a_plan_that_could_name_another_place_on_the_disk_is_refused(hospital, b
     assert not app.contexts
 
 
+ROUNDS = "experiment=demo rounds=5"
+
+
+@pytest.mark.parametrize(
+    ("kind", "round"), [("train", 6), ("train", 0), ("train", -1), ("evaluate", 6), ("train.x", 6)]
+)
+def test_rounds_that_the_accepted_configuration_does_not_have_are_refused(hospital, bundle, kind, round):
+    app = App()
+    assert refusal(respond(hospital, bundle, app, ROUNDS, kind, round=round, rounds=99)) == "policy-plan"
+    assert not app.contexts
+
+
+@pytest.mark.parametrize(("kind", "round"), [("train", 1), ("train", 5), ("evaluate", 5), ("query.statistics", 0)])
+def test_those_that_it_has_are_answered_as_often_as_they_are_asked(hospital, bundle, kind, round):
+    for _ in range(2):
+        assert not respond(hospital, bundle, App(), ROUNDS, kind, round=round).refused
+
+
 def test_a_run_may_be_called_as_a_folder_may(hospital, bundle):
     assert not respond(hospital, bundle, App(), run="my run (2) ε=8-1a2b", leg="A-fold0").refused
 

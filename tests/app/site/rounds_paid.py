@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.site.budget import BudgetError
+from app.site.budget import NO_LIMITS, BudgetError
 from strategies.privacy.events import DpSgd
 from strategies.privacy.ledger import Request
 
@@ -14,8 +14,8 @@ def request(round=1, run="run", digest="d"):
     return Request(run, "", round, digest)
 
 
-def reserve(budget, cap=8.0, events=EVENTS, plan=None, **asked):
-    return budget.reserve(request(**asked), events, cap=cap, delta=DELTA, plan=plan)
+def reserve(budget, cap=8.0, events=EVENTS, plan=None, limits=NO_LIMITS, **asked):
+    return budget.reserve(request(**asked), events, cap=cap, delta=DELTA, plan=plan, limits=limits)
 
 
 def answer(budget, reply=b"noised", **asked):

@@ -5,6 +5,8 @@ import pytest
 
 from app.site.budget import Budget, BudgetError
 from app.site.ledger_file import LedgerFile
+from app.site.run_limits import RunLimits
+from strategies.privacy.accountant import epsilon
 from tests.app.site.rounds_paid import DELTA, EVENTS, answer, refused, reserve, rounds_spent
 
 
@@ -93,6 +95,34 @@ def test_a_reservation_of_another_ledger_cannot_be_committed(budget, tmp_path):
     reserve(budget)
     foreign = reserve(other, round=9)
     refused("budget-foreign", budget.commit, foreign, b"reply")
+
+
+# --- limits of one run ---
+
+
+def test_a_run_that_asks_for_more_steps_than_the_policy_accepts_is_declined_at_the_round_that_would_pass_them(budget):
+    limits = RunLimits(steps=40)
+    for round in (1, 2):
+        answer(budget, round=round, limits=limits)
+    refused("policy-steps-max", reserve, budget, round=3, limits=limits)
+    refused("policy-steps-max", reserve, budget, round=2, digest="another model", limits=limits)
+    assert rounds_spent(budget) == [1, 2]
+    assert reserve(budget, round=2, limits=limits).reply == b"noised"  # what was paid for may be sent again
+    answer(budget, run="other", limits=limits)
+
+
+def test_a_run_may_cost_exactly_the_epsilon_that_was_accepted_and_no_more(budget):
+    limits = RunLimits(epsilon=epsilon(EVENTS * 3, DELTA), delta=DELTA)
+    for round in (1, 2, 3):
+        answer(budget, round=round, limits=limits)
+    assert "epsilon_max" in refused("policy-epsilon-max", reserve, budget, round=4, limits=limits)
+    assert rounds_spent(budget) == [1, 2, 3]
+    answer(budget, run="other", limits=limits)
+
+
+def test_a_limit_that_was_lowered_stops_an_unanswered_request(budget):
+    reserve(budget)
+    refused("policy-steps-max", reserve, budget, limits=RunLimits(steps=19))
 
 
 # --- the cap ---
