@@ -6,10 +6,10 @@ from pathlib import Path
 from app import flower
 from app.commands.launch import Job, named
 from app.config import compose
+from app.deploy.control import control
 from app.deploy.coordinator import SUPERLINK, Coordinator, open_coordinator
 from app.deploy.enrolment import enrolled
 from app.deploy.errors import DeployError
-from app.deploy.export import bundle, digest
 from app.deploy.serve import environment
 from app.files import write_json
 from app.fingerprint import config_hash
@@ -80,8 +80,18 @@ def _note(coordinator: Coordinator, job: Job, run: str) -> None:
         "run-started",
         run=run,
         folder=str(job.folder.path),
-        bundle=digest(bundle()),
+        bundle=_sent(coordinator, run),
         configuration=config_hash(job.config),
         overrides=job.overrides,
         resumed=job.resume,
     )
+
+
+def _sent(coordinator: Coordinator, run: str) -> str:
+    """Hash of the very bytes that Flower took and sends on: the checkout may have changed since."""
+    try:
+        with control(coordinator) as flower:
+            return next((one.bundle for one in flower.runs() if str(one.id) == run), "unknown")
+    except DeployError:
+        # The run is on its way, whatever the SuperLink has no time to say; `run-seen` names the bundle as well.
+        return "unknown"

@@ -12,6 +12,7 @@ from app.deploy.enrolment import enrolled
 from app.deploy.errors import DeployError
 from app.deploy.issued import list_file
 from app.deploy.leftovers import destroyed
+from app.deploy.receipts import Receipts, outcome_facts
 from app.files import write_json
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Watch:
         self._stamps = self._stamped()
         self._online: dict[str, bool] = {}
         self._running: set[int] = set()
+        self._receipts = Receipts(started.coordinator)
         self._asked = float("-inf")
         self._is_tight = False
         self._trouble = ""
@@ -107,7 +109,8 @@ class Watch:
         for run in flower.runs():
             facts = {"run": str(run.id), "folder": run.run_dir}
             if run.is_over and run.id in self._running:
-                self._started.coordinator.record("run-ended", status=run.status, **facts)
+                self._receipts.take(**facts)
+                self._started.coordinator.record("run-ended", status=run.status, **facts, **outcome_facts(run.run_dir))
                 self._running.discard(run.id)
                 self._dirty = True
                 self._say(f"run {run.id} ended: {run.status}")
@@ -115,6 +118,8 @@ class Watch:
                 self._started.coordinator.record("run-seen", bundle=run.bundle, **facts)
                 self._running.add(run.id)
                 self._say(f"run {run.id} began, bundle {run.bundle[:16]}")
+            elif not run.is_over:
+                self._receipts.take(**facts)
         if self._dirty and not self._running:
             self._destroy()
 

@@ -12,13 +12,13 @@ from app.config import Config
 from strategies.privacy.accountant import epsilon
 from strategies.privacy.events import Event, from_json
 
-STATED = ("epsilon", "delta", "cap", "spent")
+STATED = ("epsilon", "delta", "cap", "spent", "ledger")
 
 
 def cost(
     name: str, config: Config, lines: Sequence[Mapping[str, Any]], last: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """{"unit", "epsilon", "delta", "cap", "spent"} of a hospital; None where no mechanism ran.
+    """{"unit", "epsilon", "delta", "cap", "spent", "ledger"} of a hospital; None where no mechanism ran.
 
     `epsilon` is None where none can be claimed (a fixed seed, no clipping). `last` is what the hospital said beside its
     final answer, if it did.
@@ -49,6 +49,7 @@ def _by_releases(events: Sequence[Event], delta: float) -> dict[str, Any]:
         "delta": delta,
         "cap": None,
         "spent": None,
+        "ledger": None,
     }
 
 

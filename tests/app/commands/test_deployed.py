@@ -1,12 +1,16 @@
+import contextlib
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
 from app.cli import main
-from app.commands.deployed import deployed, run_at
+from app.commands.deployed import _note, deployed, run_at
 from app.commands.launch import fresh, settle
 from app.config import compose, to_line
+from app.deploy import audit_log
 from app.deploy.approval import approvals
+from app.deploy.control import FlowerRun
 from app.deploy.errors import DeployError
 from app.deploy.hospital import open_hospital
 from app.deploy.policy_check import check_run
@@ -39,6 +43,15 @@ def test_hospitals_are_told_nothing_of_where_data_lie(coordinator):
     overrides = deployed(str(coordinator.folder), ["experiment=demo", "source=dicom", "source.path=scans"])
     _, settled = settle(overrides)
     assert not [text for text in settled if text.startswith("source.path=") and "/" in text]
+
+
+@pytest.mark.parametrize(("run", "named"), [("7", "ab" * 32), ("9", "unknown")])
+def test_the_audit_log_names_the_bytes_that_flower_took(coordinator, tmp_path, monkeypatch, run, named):
+    flower = SimpleNamespace(runs=lambda: [FlowerRun(7, "running", "ab" * 32, "/runs/one")])
+    monkeypatch.setattr("app.commands.deployed.control", lambda _: contextlib.nullcontext(flower))
+    _note(coordinator, fresh(tmp_path / "run", deployed(str(coordinator.folder), ["model=tiny"])), run)
+    started = audit_log.read(coordinator.folder / "audit.jsonl")[-1]
+    assert (started["event"], started["run"], started["bundle"]) == ("run-started", run, named)
 
 
 def test_a_run_at_a_coordinator_that_is_not_running_says_how_to_start_it(coordinator, tmp_path):

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from app.deploy import audit_log, watch
 from app.deploy import serve as serve_module
-from app.deploy import watch
 from app.deploy.control import FlowerRun, Node
 from app.deploy.coordinator import Coordinator
 from app.deploy.enrolment import enrolled, revoke
@@ -21,6 +21,7 @@ from app.deploy.errors import DeployError
 from app.deploy.issued import write_list
 from app.deploy.serve import environment, serve
 from app.deploy.watch import Watch, register
+from app.rounds.folder import RunFolder
 from app.rounds.roster import NODES
 
 
@@ -131,6 +132,19 @@ def test_what_could_not_be_written_down_is_said_once_and_seen_again(watched, mon
     assert len(said) == 1
     look.look()
     assert said[1].startswith("run 7 began")
+
+
+def test_the_audit_log_follows_a_run_from_its_first_round_to_its_end(watched, coordinator, tmp_path):
+    look, flower, _ = watched
+    going = RunFolder(tmp_path)
+    for round, status in enumerate(("running", "running", "finished:completed"), start=1):
+        flower.runs = lambda status=status: [FlowerRun(7, status, "ab" * 32, str(tmp_path))]
+        going.append({"leg": "", "round": round, "asked": [], "reports": {}, "bytes_up": {}, "refused": []})
+        look.look()
+    events = [line for line in audit_log.read(coordinator.folder / "audit.jsonl") if line.get("run") == "7"]
+    assert [line["event"] for line in events] == ["run-seen", "round", "round", "round", "run-ended"]
+    assert [line["round"] for line in events[1:4]] == [1, 2, 3]
+    assert events[-1]["scored"] == []
 
 
 def test_what_was_started_again_is_said(watched, coordinator):
