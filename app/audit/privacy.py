@@ -2,15 +2,16 @@
 
 patient, sample   canary patients (crops) at one hospital; every round is trained by the code that hospitals run, and
                   the attacker sees every model that leaves
-site              canary hospitals whose updates point in a direction of their own, or are zero; the server's own
-                  clipping, weighing and noise; the attacker sees every model released
+site              canary hospitals of unlike size whose updates point in a direction of their own, or are zero; the
+                  run's own weighting, clipping, mean and noise, as a round of the server uses them; the attacker sees
+                  every update released, and knows the weights
 none              as patient, trained without noise
 """
 
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,13 +23,19 @@ from app.audit.canaries import Canaries, Probe, guessed_right, shares
 from app.config import Config, build
 from app.training.fit import Training, fit
 from app.training.private_fit import private_fit
+from strategies import Federated
 from strategies.privacy import Facts, Privacy
 from strategies.privacy.accountant import epsilon
-from strategies.privacy.events import Event, from_json
+from strategies.privacy.events import NaiveRelease, SiteRelease, from_json
 from strategies.privacy.patient import PrivateTraining
+from strategies.types import Report
 
 COORDINATES = 20_000
 """Of a canary hospital's update: many enough for 200 random directions to be nearly at right angles."""
+
+PATIENTS = (530, 164, 59, 55)
+"""Of the canary hospitals, in turn, as in the Fed-LIDC data: the noise has to hide the largest weight, and noise for
+equal ones is 0.38 of that."""
 
 CROPS = 2
 """Of a canary patient."""
@@ -70,10 +77,10 @@ class Audit:
 
 def audit(config: Config, attack: Attack) -> Audit:
     """Attack the privacy part of a configuration, in so many rounds as it has."""
-    part = build(config["strategy"]).privacy
-    if part.unit == "site":
-        return _of_site(part, config, attack)
-    return _of_training(part, config, attack)
+    strategy: Federated = build(config["strategy"])
+    if strategy.privacy.unit == "site":
+        return _of_site(strategy, config, attack)
+    return _of_training(strategy.privacy, config, attack)
 
 
 def unit_of(config: Config) -> str:
@@ -114,35 +121,49 @@ def _train(model: Probe, part: Privacy, canaries: Canaries, config: Config, roun
     )
 
 
-def _of_site(part: Privacy, config: Config, attack: Attack) -> Audit:
-    """Every hospital replies with equal weight; a canary that is left out replies with zero."""
+def _of_site(strategy: Federated, config: Config, attack: Attack) -> Audit:
+    """Every hospital replies; a canary that is left out replies with zero, and keeps its weight."""
     rng = derive(attack.seed, "audit", "directions")
     u_HD = rng.standard_normal((attack.canaries, COORDINATES), dtype=np.float32)
-    u_HD *= _clip(part) / np.linalg.norm(u_HD, axis=1, keepdims=True)
+    u_HD *= _clip(strategy.privacy) / np.linalg.norm(u_HD, axis=1, keepdims=True)
     is_in = derive(attack.seed, "audit", "coins").random(attack.canaries) < 1 / 2
     state: Facts = {}
-    scores, events = np.zeros(attack.canaries), list[Event]()
-    for _ in range(config["rounds"]):
-        released, state, facts = _release(part, u_HD, is_in, state)
-        scores += shares(u_HD, released)
-        events.append(from_json(facts))
+    scores, events = np.zeros(attack.canaries), list[SiteRelease | NaiveRelease]()
+    for round in range(1, config["rounds"] + 1):
+        released, state, facts = _release(strategy, u_HD, is_in, state, round)
+        events.append(cast(SiteRelease | NaiveRelease, from_json(facts)))
+        scores += _evidence(events[-1], shares(u_HD, released))
     delta = float(config["budget"]["delta"])
     correct = guessed_right(scores, is_in, attack.guesses, is_drawn=False)
     return _audit("site", epsilon(events, delta), delta, correct, attack)
 
 
 def _release(
-    part: Privacy, u_HD: NDArray[np.float32], is_in: NDArray[np.bool_], state: Facts
+    strategy: Federated, u_HD: NDArray[np.float32], is_in: NDArray[np.bool_], state: Facts, round: int
 ) -> tuple[NDArray[np.float32], Facts, Facts]:
-    names = [f"canary{n:04d}" for n in range(len(u_HD))]
-    bounded = [
-        part.bound({"w": copy.copy(u)}, state)["w"] if is_in[n] else np.zeros_like(u) for n, u in enumerate(u_HD)
-    ]
-    factors = {name: part.factor(1.0) for name in names}
-    norms = {name: float(np.linalg.norm(u_HD[n])) for n, name in enumerate(names) if is_in[n]}
-    mean: NDArray[np.float32] = np.stack(bounded).mean(axis=0)
-    released, after, facts = part.release({"w": mean}, factors, state, norms)
+    """What a round of the server does with updates (`strategies.intake`, `strategies.round`), without the post."""
+    part, fold = strategy.privacy, strategy.aggregate.begin({"w": u_HD[0]})
+    factors: dict[str, float] = {}
+    for n, u in enumerate(u_HD):
+        report = Report(_name(n), round, patients=PATIENTS[n % len(PATIENTS)], crops=PATIENTS[n % len(PATIENTS)])
+        factors[_name(n)] = part.factor(strategy.weighting.factor(report, round))
+        fold.add(_name(n), part.bound({"w": copy.copy(u)}, state) if is_in[n] else {}, factors[_name(n)])
+    norms = {_name(n): float(np.linalg.norm(u)) for n, u in enumerate(u_HD) if is_in[n]}
+    released, after, facts = part.release(fold.combine().delta, factors, state, norms)
     return released["w"], after, facts
+
+
+def _evidence(event: SiteRelease | NaiveRelease, share_H: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(H,): log of how much likelier each share of a release is with that hospital in it than without it.
+
+    Where weights differ the shares themselves do not compare: a small hospital's is hardly more if it is in.
+    """
+    pull_H = np.array([event.weights[_name(n)] for n in range(len(share_H))]) * (event.clip or 1.0)
+    return np.asarray(pull_H * (share_H - pull_H / 2) / event.sd**2)
+
+
+def _name(n: int) -> str:
+    return f"canary{n:04d}"
 
 
 def _clip(part: Privacy) -> float:

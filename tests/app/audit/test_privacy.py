@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from app.audit import privacy
@@ -9,6 +10,7 @@ from app.audit.canaries import Canaries
 from app.audit.privacy import Attack, audit
 from app.cli import main
 from app.config import compose
+from strategies.privacy.gaussian import add_noise
 
 SMALL = ["experiment=audit", "preprocess.size=16"]
 REPETITIONS = 20
@@ -65,9 +67,25 @@ def test_a_twentieth_of_the_stated_noise_is_caught(monkeypatch):
     assert not audited("strategy/privacy=sample", "strategy.privacy.epsilon=0.5").holds
 
 
-def test_site_level_noise_survives_two_hundred_canary_hospitals():
-    found = audited("strategy/privacy=site", canaries=200, guesses=60)
+SITE = ["strategy/privacy=site", "strategy.privacy.noise_multiplier=12"]
+
+
+def test_site_level_noise_survives_two_hundred_canary_hospitals_of_unlike_size():
+    found = audited(*SITE, canaries=200, guesses=40)
     assert (found.unit, found.holds) == ("site", True)
+    assert 0.3 < found.claimed < 0.5
+
+
+@pytest.mark.parametrize("broken", ["a twentieth of the noise", "no clipping"])
+def test_a_server_that_does_not_do_what_it_states_is_caught(monkeypatch, broken):
+    from strategies.privacy import site
+
+    if broken == "a twentieth of the noise":
+        monkeypatch.setattr(site, "add_noise", lambda mean, sd, generator: add_noise(mean, sd / 20, generator))
+    else:
+        monkeypatch.setattr(site.Site, "bound", lambda part, delta, state: {"w": np.float32(20.0) * delta["w"]})
+    found = audited(*SITE, canaries=400, guesses=80)
+    assert not found.holds
 
 
 def test_a_formula_that_claims_more_than_it_gives_is_audited_at_what_it_gives():
