@@ -6,6 +6,7 @@ import ssl
 import httpx
 import pytest
 
+from app.cli import main
 from app.deploy import certificates
 from app.deploy.certificates import Pair
 from tests.deploy.conftest import ONLINE_SECONDS, founded
@@ -67,3 +68,18 @@ def test_a_run_goes_through(up, tmp_path):
     run = up.run(run_dir, *TINY, "quorum=1", "rounds=1")
     assert run.ended(240) == 0, run.said()
     assert json.loads((run_dir / "summary.json").read_text())["status"] == "completed"
+
+
+def test_a_renewed_certificate_opens_the_door_and_a_revoked_hospital_s_opens_nothing(up):
+    site, name = up.site("north"), "north"
+    before = (site / "kit" / "client.crt").read_bytes()
+    key, request = str(site / "keys" / "node.pub"), str(site / "keys" / "client.csr")
+    assert main(["site", "init", str(site), "--mtls"]) == 0
+    assert main(["coordinator", "enrol", name, key, "--request", request, "--dir", str(up.home)]) == 0
+    assert main(["site", "init", str(site), "--kit", str(up.coordinator.kits / name)]) == 0
+    client = (site / "kit" / "client.crt", site / "keys" / "client.key")
+    assert client[0].read_bytes() != before
+    assert answer(up, *client).status_code == 401
+    assert main(["coordinator", "revoke", name, "--dir", str(up.home)]) == 0
+    up.running[1].wait_for("did not accept this hospital's client certificate", 60)
+    assert answer(up, *client).status_code == 400
