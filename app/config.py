@@ -23,6 +23,8 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from strategies.errors import StrategyError
+
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 ALLOWED = ("strategies.", "models.", "data.", "app.", "torch.optim.")
@@ -79,12 +81,15 @@ def build(node: Mapping[str, Any], /, **runtime: Any) -> Any:
 
     Raises:
         ConfigError: a target outside `ALLOWED`, or values that its constructor refuses.
+        StrategyError: a part of a strategy, or the whole of it, refuses them: its own sentence says which.
     """
     for where, target in _targets(node, "config"):
         _refuse_unless_allowed(where, target)
     try:
         return instantiate(dict(node), _convert_="all", **runtime)
     except HydraException as error:
+        if isinstance(error.__cause__, StrategyError):
+            raise error.__cause__ from None
         raise ConfigError(f"{node.get('_target_')}: {error.__cause__ or error}".splitlines()[0]) from error
 
 

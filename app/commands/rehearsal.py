@@ -37,10 +37,9 @@ def try_out(config: Config) -> Loaded | None:
     model, loaded = initial_model(config)
     kinds = tensor_kinds(model)
     _check_best(config, strategy, kinds)
-    checks.check(strategy, kinds=kinds, hospitals=len(config["federation"]["hospitals"]))
+    checks.check(strategy, kinds=kinds, hospitals=min(len(leg.train) for leg in legs(config)))
     if terms_of(config) is not None:
         check_trainable(config)
-    legs(config)
     return loaded
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from app.commands.launch import Job
     from app.config import Point
 
 EPILOG = """\
@@ -25,8 +26,9 @@ def add_parser(verbs: Any) -> None:
         "sweep",
         help="run a grid of settings and rank them",
         description="A grid of runs, one after the other in this process. Values between commas are tried in turn; "
-        "`optimise` names the figure of summary.json to rank by (higher is better). A point whose parts do not fit "
-        "together, or not so many hospitals, is passed over with the reason; one that fails is ranked last.",
+        "`optimise` names the figure of summary.json to rank by (higher is better). A point whose settings are "
+        "refused, since parts do not fit together or not so many hospitals, or a value is out of range, is passed "
+        "over with the reason; one that fails is ranked last.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -66,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     named = [configuration.sweep_overrides(name) for name in args.sweep.split(",")] if args.sweep else [[]]
     given = [[*overrides, *args.overrides] for overrides in named]
     grid = [point for overrides in given for point in configuration.grid(overrides)]
+    _check_composes(grid)
     folder = (args.sweep_dir or _default_folder(given)).expanduser().absolute()
     screen = console.Console(file=sys.stderr if args.json else sys.stdout)
     screen.note(f"{len(grid)} runs in {folder}")
@@ -75,7 +78,30 @@ def run(args: argparse.Namespace) -> int:
     for text in _costs(trials):
         screen.note(text)
     screen.note(f"ranking: {folder / 'ranking.csv'}")
-    return 0 if any(trial.value is not None for trial in trials) else 1
+    return _exit_code(trials)
+
+
+def _exit_code(trials: Sequence[Trial]) -> int:
+    """0 where something was ranked, 2 where the settings of every point were refused, else 1."""
+    if any(trial.value is not None for trial in trials):
+        return 0
+    return 2 if all(trial.status == MISFIT for trial in trials) else 1
+
+
+def _check_composes(grid: "Sequence[Point]") -> None:
+    """Raise ConfigError where not one point can be composed: a setting that does not exist, say, is wrong for all."""
+    from app.config import ConfigError, compose
+
+    first: ConfigError | None = None
+    for point in grid:
+        try:
+            compose(point.overrides)
+        except ConfigError as error:
+            first = first or error
+        else:
+            return
+    if first is not None:
+        raise first
 
 
 def metric(summary: Mapping[str, Any], path: str) -> float | None:
@@ -103,6 +129,7 @@ def write_ranking(folder: Path, trials: Sequence[Trial]) -> None:
     """ranking.csv and ranking.json, best first."""
     from app.files import write_json, write_text
 
+    folder.mkdir(parents=True, exist_ok=True)  # no trial made it where none was begun
     rows = _plain(trials)
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
@@ -128,6 +155,7 @@ def _trials(grid: "Sequence[Point]", folder: Path, screen: Any) -> list[Trial]:
 
 OVER_BUDGET = "over budget"
 MISFIT = "does not fit"
+FAILED = "failed"
 
 
 def _costs(trials: Sequence[Trial]) -> list[str]:
@@ -144,23 +172,38 @@ def _costs(trials: Sequence[Trial]) -> list[str]:
 def _trial(point: "Point", folder: Path, number: int, of: int, screen: Any) -> Trial:
     from app.commands import launch
     from app.commands.errors import RunFailed
-    from app.rounds.summary import read_summary
-    from strategies.errors import Misfit, StrategyError
+    from app.config import ConfigError
+    from data.errors import DataError
+    from models.weights import WeightsError
+    from strategies.errors import StrategyError
 
     path = folder / point.name()
     screen.note(f"[{number}/{of}] {point.name()}")
+    is_begun = (path / "overrides.txt").exists()
     try:
         job = launch.fresh_or_stopped(path, list(point.overrides))
-        summary = read_summary(job.folder)
-        if summary is None or summary["status"] == "failed" or summary["stopped"] == "interrupted":
-            summary = launch.start(job, engine="inprocess", superlink=None, screen=screen)
-    except Misfit as misfit:
-        screen.note(f"passed over: {misfit}")
-        return Trial(point.varied, None, MISFIT, "")
-    except (RunFailed, StrategyError) as error:
+    except (ConfigError, DataError, StrategyError, WeightsError) as error:
+        if is_begun:  # by other code, say: it has its result, which is not to be ranked as none
+            raise
+        screen.note(f"passed over: {error}")
+        return Trial(point.varied, None, FAILED if isinstance(error, DataError) else MISFIT, "")
+    try:
+        summary = _summary(job, screen)
+    except (RunFailed, ConfigError, DataError, StrategyError) as error:
         screen.note(str(error))
         return Trial(point.varied, None, _failure(path), str(path))
     return Trial(point.varied, metric(summary, job.config["optimise"]), summary["status"], str(path))
+
+
+def _summary(job: "Job", screen: Any) -> dict[str, Any]:
+    """Of the run as it stands where it has ended, else of the run that is made now."""
+    from app.commands import launch
+    from app.rounds.summary import read_summary
+
+    summary = read_summary(job.folder)
+    if summary is None or summary["status"] == "failed" or summary["stopped"] == "interrupted":
+        summary = launch.start(job, engine="inprocess", superlink=None, screen=screen)
+    return summary
 
 
 def _failure(path: Path) -> str:
@@ -169,7 +212,7 @@ def _failure(path: Path) -> str:
     from app.rounds.summary import read_summary
 
     summary = read_summary(opened(path))
-    return OVER_BUDGET if summary is not None and is_out_of_budget(summary) else "failed"
+    return OVER_BUDGET if summary is not None and is_out_of_budget(summary) else FAILED
 
 
 def _default_folder(grids: Sequence[Sequence[str]]) -> Path:
