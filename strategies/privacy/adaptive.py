@@ -37,8 +37,9 @@ class SiteAdaptive:
     Guarantees: a sequence of releases is that many Gaussian mechanisms of noise multiplier `noise_multiplier`, bounds
     included, for the zero-out neighbour.
 
-    `clip`: C before the first round. `hospitals`: how many are planned to reply. `quantile` γ: which share of the
-    updates is to be within C. `rate` η: how fast C follows.
+    `clip`: C before the first round. `hospitals`: how many are planned to reply; the noise on the count follows it,
+    so the guarantee holds whoever replies, but where fewer do the bound is led by noise.
+    `quantile` γ: which share of the updates is to be within C. `rate` η: how fast C follows.
     """
 
     noise_multiplier: float
@@ -60,11 +61,15 @@ class SiteAdaptive:
         if not (math.isfinite(self.rate) and self.rate > 0.0):
             raise PartError(f"privacy site_adaptive: rate is {self.rate}; a finite number > 0 is needed")
         if not self.count_noise > self.noise_multiplier / 2.0:
-            least = math.floor(self.noise_multiplier / (2.0 * COUNT_NOISE_SHARE)) + 1
             raise PartError(
                 f"privacy site_adaptive: {self.hospitals} hospitals are too few to be counted in private at noise "
-                f"multiplier {self.noise_multiplier:g}; at least {least} are needed, or strategy/privacy=site"
+                f"multiplier {self.noise_multiplier:g}; at least {self.least} are needed, or strategy/privacy=site"
             )
+
+    @property
+    def least(self) -> int:
+        """With how many hospitals the count's noise of 5 % of them is enough. How many there are the run knows."""
+        return math.floor(self.noise_multiplier / (2.0 * COUNT_NOISE_SHARE)) + 1
 
     @property
     def count_noise(self) -> float:

@@ -91,7 +91,9 @@ def test_too_few_hospitals_are_refused_with_the_number_that_is_needed(hospitals,
     with pytest.raises(PartError, match="too few") as refused:
         part(hospitals=hospitals, noise_multiplier=noise)
     needed = int(str(refused.value).split("at least ")[1].split()[0])
-    assert part(hospitals=needed, noise_multiplier=noise).count_noise > noise / 2
+    enough = part(hospitals=needed, noise_multiplier=noise)
+    assert enough.count_noise > noise / 2
+    assert enough.least == needed
     with pytest.raises(PartError, match="too few"):
         part(hospitals=needed - 1, noise_multiplier=noise)
 

@@ -106,31 +106,52 @@ import os, sys
 from strategies.privacy.generator import {source}
 stream = {opened}
 stream.normals(1000)                     # used before the fork, as a worker's would be
-reader, writer = os.pipe()
+def draw():
+    sys.stdout.buffer.write(stream.normals({draws}).tobytes())
+    sys.stdout.flush()
 for _ in range(2):
     if os.fork() == 0:
-        os.write(writer, stream.normals(1000).tobytes())
+        draw()
         os._exit(0)
     os.wait()
-sys.stdout.buffer.write(os.read(reader, 8000) + stream.normals(1000).tobytes())
+draw()
 """
 
 
-def _draws_of_two_children_and_their_parent(source, opened):
-    script = FORKS.format(source=source, opened=opened)
+def _draws_of_two_children_and_their_parent(source, opened, draws):
+    """(3, draws), from a process that is started for it."""
+    script = FORKS.format(source=source, opened=opened, draws=draws)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment, check=True)
-    return np.frombuffer(done.stdout, dtype=np.float32).reshape(3, 1000)
+    return np.frombuffer(done.stdout, dtype=np.float32).reshape(3, draws)
 
 
-def test_forked_processes_draw_their_own_noise():
-    draws = _draws_of_two_children_and_their_parent("SystemRandomness", "SystemRandomness().open()")
-    for x, y in combinations(draws, 2):
-        assert not np.isin(x, y).any()
+PROCESS_DRAWS = 1 << 20
+"""Of each process; a power of two, for the Fourier transform."""
+SHIFT_SIGMAS = 7.0
+"""Six pairs of streams at 2^20 shifts each: 6.3e6 · P(|z| > 7) = 6.3e6 · 2.6e-12, so that 1.6e-5 fail by chance."""
+
+
+def largest_correlation(x, y):
+    """Over all circular shifts of one against the other, in standard deviations: 1 / √n for independent normals."""
+    spectra = np.fft.rfft(x.astype(np.float64)) * np.conj(np.fft.rfft(y.astype(np.float64)))
+    return np.abs(np.fft.irfft(spectra, n=x.size)).max() / np.sqrt(x.size)
+
+
+def test_this_process_one_that_it_starts_and_the_forks_of_that_draw_noise_of_their_own_at_any_shift():
+    started = _draws_of_two_children_and_their_parent("SystemRandomness", "SystemRandomness().open()", PROCESS_DRAWS)
+    here = SystemRandomness().open().normals(PROCESS_DRAWS)
+    for x, y in combinations([here, *started], 2):
+        assert largest_correlation(x, y) < SHIFT_SIGMAS
+
+
+def test_a_stream_that_is_another_s_further_on_would_be_seen():
+    x = FixedSeed(7).open().normals(PROCESS_DRAWS + 50_000)
+    assert largest_correlation(x[:PROCESS_DRAWS], x[50_000:]) > 100 * SHIFT_SIGMAS
 
 
 def test_without_a_new_key_the_fork_test_would_fail():
-    first, second, parent = _draws_of_two_children_and_their_parent("FixedSeed", "FixedSeed(7).open()")
+    first, second, parent = _draws_of_two_children_and_their_parent("FixedSeed", "FixedSeed(7).open()", 1000)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first, parent)
 
