@@ -23,6 +23,7 @@ from app.deploy.hospital import Hospital
 from app.deploy.policy_check import check_plan, check_run
 from app.fingerprint import code_hash, config_hash
 from app.rounds.roster import HELLO
+from app.site.kept_runs import KeptRuns
 from app.site.place import Opening
 from app.site.shield import Declined, Handler, shielded
 from strategies import records
@@ -81,20 +82,22 @@ def respond(hospital: Hospital, app: Handler, message: Message, context: Context
         bundle: the bytes that came with the run.
     """
     started = time.monotonic()
-    name, accepted = hospital.site().name, list[Config]()
+    site, accepted = hospital.site(), list[Config]()
 
     def judged(message: Message, context: Context) -> Message:
         config = admit(hospital, context.run_config, bundle)
-        check_plan(records.read_plan(message), message.metadata.message_type, config)
+        plan = records.read_plan(message)
+        check_plan(plan, message.metadata.message_type, config)
+        KeptRuns(site.state_dir, site.keep_runs).begin(plan.run)
         accepted.append(config)
         context.node_config = {"site": str(hospital.site_file)}
         return app(message, context)
 
     if message.metadata.message_type == HELLO:
         # A name, which the coordinator wrote down at enrolment; asked before any bundle can have been judged.
-        reply = Message(RecordDict({"hello": ConfigRecord({"hospital": name})}), reply_to=message)
+        reply = Message(RecordDict({"hello": ConfigRecord({"hospital": site.name})}), reply_to=message)
     else:
-        reply = _signed(shielded(judged)(message, context), name)
+        reply = _signed(shielded(judged)(message, context), site.name)
     asked = _asked(message, digest(bundle), config_hash(accepted[0]) if accepted else "")
     opening = Opening.of(context, records.read_plan(message)) if accepted else None
     return Answer(message, reply, asked, time.monotonic() - started, opening)

@@ -7,17 +7,18 @@ The statement beside an answer says what the ledger then stood at. It depends on
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from flwr.app import Message, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
 from app.config import Config
+from app.privacy.policy import own_delta
 from app.privacy.terms import Terms
-from app.site.budget import Budget, BudgetError, Reservation
+from app.site.budget import NO_LIMITS, Budget, BudgetError, Reservation
 from app.site.run_limits import RunLimits
 from app.site.shield import Declined
 from app.site.site import Site
@@ -53,21 +54,20 @@ class Account:
     budget: Budget
     cap: float
     delta: float
-    accepted: Mapping[str, Any] = field(default_factory=dict)
-    """`policy.accepted` of the hospital's file."""
+    limits: RunLimits = NO_LIMITS
+    """Of one run."""
 
     @classmethod
     def of(cls, site: Site, config: Config) -> "Account":
         """The hospital's own limits; the run's where its file says nothing."""
-        limits = {**config["budget"], **site.policy}
-        budget = Budget(site.state_dir, site.ledger_key, site.name)
-        accepted = site.policy.get("accepted") or {}
-        return cls(budget, float(limits["epsilon_cap"]), float(limits["delta"]), accepted)
+        own = {"delta": own_delta(site.policy), **site.policy} if site.policy else {}
+        limits = {**config["budget"], **own}
+        budget = Budget(site.state_dir, site.ledger_key, site.name, keep_runs=site.keep_runs)
+        return cls(budget, float(limits["epsilon_cap"]), float(limits["delta"]), RunLimits.of(site.policy))
 
     def reserve(self, request: Request, events: Sequence[Event], terms: Terms) -> Reservation:
         """Reserve, with the whole run as the plan and the policy's limits of one run. Raises BudgetError."""
-        limits = RunLimits(self.accepted.get("epsilon_max"), self.accepted.get("steps_max"), terms.part.delta)
-        return self.budget.reserve(request, events, cap=self.cap, delta=self.delta, plan=terms.plan, limits=limits)
+        return self.budget.reserve(request, events, cap=self.cap, delta=self.delta, plan=terms.plan, limits=self.limits)
 
     def statement(self, run: str, reservation: Reservation) -> Statement:
         """What to say beside the answer. Raises BudgetError where the ledger is gone."""
@@ -97,14 +97,14 @@ def pay(
     Without private training nothing is charged.
 
     Raises BudgetError where the cap does not allow it or the ledger cannot be used: nothing was computed then.
-    Declined for noise that can be foretold, where the hospital has a cap.
+    Declined for noise that can be foretold, where the hospital has a policy.
     """
     terms, (site, *_) = place.terms, place.sites
     if terms is None:
         return answer(None)
     if terms.part.fixed_seed is not None:
-        if "epsilon_cap" in site.policy:
-            raise Declined("policy-fixed-seed", "a fixed seed gives no ε, and this hospital's policy caps it")
+        if site.policy:
+            raise Declined("policy-fixed-seed", "a fixed seed gives no ε, and this hospital's policy asks for one")
         return answer(None)
     account = Account.of(site, place.config)
     request = Request(plan.run, plan.leg, plan.round, digest(message))

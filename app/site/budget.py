@@ -22,6 +22,7 @@ from pathlib import Path
 from app.files import replacing
 from app.site.ledger_file import Book, BudgetError, LedgerFile, on_disk
 from app.site.run_limits import RunLimits
+from app.site.site_file import KEEP_RUNS
 from strategies.privacy import ledger
 from strategies.privacy.chain import Anchor, Fault
 from strategies.privacy.events import Event
@@ -59,6 +60,8 @@ class Budget:
     key_path: Path
     hospital: str
     clock: Callable[[], float] = field(default=time.time)
+    keep_runs: int = KEEP_RUNS
+    """Replies of earlier runs are removed; the ledger's lines never are."""
 
     def reserve(
         self,
@@ -218,11 +221,14 @@ class Budget:
         return reply if as_committed and hmac.compare_digest(seal, _seal(key, entry, reply)) else None
 
     def _forget(self, book: Book, answered: Reserved) -> None:
-        """Drop replies of this run and leg that nobody will ask for again."""
-        same = [e for e in book.ledger.reserved if (e.run, e.leg) == (answered.run, answered.leg)]
-        old = {_reply_name(e) for e in same if e.reply is not None and e.number < answered.number}
-        stored = sorted((p for p in self._replies.iterdir() if p.name in old), key=_number)
-        for path in stored[: 1 - REPLIES_KEPT]:
+        """Drop replies that nobody will ask for again: of earlier runs, and of this run and leg all but the newest."""
+        answers = [e for e in book.ledger.reserved if e.reply is not None and e.number < answered.number]
+        newest = list(dict.fromkeys(e.run for e in reversed(book.ledger.reserved)))[: self.keep_runs]
+        same = {_reply_name(e) for e in answers if (e.run, e.leg) == (answered.run, answered.leg)}
+        gone = {_reply_name(e) for e in answers if e.run not in newest}
+        stored = sorted(self._replies.iterdir(), key=_number)
+        old = [path for path in stored if path.name in same][: 1 - REPLIES_KEPT]
+        for path in [*old, *(path for path in stored if path.name in gone)]:
             with contextlib.suppress(OSError):
                 path.unlink()
 

@@ -80,6 +80,7 @@ def _from_file(file: SiteFile, config: Config, *, expected: str, device: str | N
         data_age_months=file.data_age_months,
         ledger_key=file.ledger_key,
         cache_gb=file.cache_gb,
+        keep_runs=file.keep_runs,
     )
 
 

@@ -4,8 +4,9 @@ A run's configuration is judged before it begins (`app.privacy.policy`). What is
 that may be another one: more rounds, or the same round again with another model, each charged as the first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from app.site.ledger_file import BudgetError
 from strategies.privacy.accountant import epsilon
@@ -22,7 +23,13 @@ class RunLimits:
     epsilon: float | None = None
     steps: float | None = None
     delta: float = 1e-5
-    """At which the run's ε was promised and accepted."""
+    """The hospital's own, whatever δ the run has: it would choose how its ε is read."""
+
+    @classmethod
+    def of(cls, policy: Mapping[str, Any]) -> "RunLimits":
+        """Those of a site.yaml's `policy`."""
+        accepted = policy.get("accepted") or {}
+        return cls(accepted.get("epsilon_max"), accepted.get("steps_max"), float(policy.get("delta", cls.delta)))
 
     def check(self, run: str, events: Sequence[Event]) -> None:
         """Whether the run may cost all these events. Raises BudgetError: policy-steps-max, policy-epsilon-max."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from app.config import Config, build
+from app.site.site_file import KEEP_RUNS
 from data.cache import Cache
 from data.dataset import Crops, open_crops
 from data.partition import Case, folds, official_folds, split
@@ -29,6 +30,8 @@ class Site:
     """Whoever has it can forge the ledger."""
     cache_gb: float | None = None
     """The most that `cache_dir` may hold; None: as much as the disk has."""
+    keep_runs: int = KEEP_RUNS
+    """Of so many runs replies are kept."""
 
     def crops(self, config: Config, progress: Callable[[int, int], None] | None = None) -> Crops:
         """All crops of the hospital, prepared and cached on the way."""

@@ -5,6 +5,7 @@ source: {_target_: data.sources.DicomFolder, path: data}     # as in conf/source
 cache_dir: cache
 cache_gb: 200                                                # the most it may hold; left out: what the disk has
 state_dir: state
+keep_runs: 3                                                 # memory and replies of so many runs stay in state_dir
 device: auto
 ledger_key: ../keys/north.key                                # outside of state_dir and of its backups
 policy: {epsilon_cap: 8.0, delta: 1.0e-5, min_patients: 5, accepted: {}, approved_code: []}
@@ -28,11 +29,15 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "cache_dir": str,
     "cache_gb": (int, float),
     "state_dir": str,
+    "keep_runs": int,
     "device": str,
     "policy": dict,
     "data_age_months": (int, float),
     "ledger_key": str,
 }
+KEEP_RUNS = 3
+"""The run that goes on, and two that a coordinator may come back to; of 33 M parameters each keeps up to 800 MB."""
+
 REQUIRED = ("name", "source", "cache_dir", "state_dir")
 POLICY: Mapping[str, type | tuple[type, ...]] = {
     "epsilon_cap": (int, float),
@@ -45,6 +50,7 @@ POLICY: Mapping[str, type | tuple[type, ...]] = {
 }
 
 RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "keep_runs": (lambda runs: runs >= 1, "a whole number of 1 or more"),
     "epsilon_cap": (lambda cap: cap >= 0, "a number of 0 or more"),
     "delta": (lambda delta: 0 < delta < 1, "a probability strictly between 0 and 1, below 1 / patients,"),
 }
@@ -65,6 +71,7 @@ class SiteFile:
     policy: Mapping[str, Any] = field(default_factory=dict)
     data_age_months: float | None = None
     cache_gb: float | None = None
+    keep_runs: int = KEEP_RUNS
 
 
 def read_site_file(path: Path) -> SiteFile:
@@ -128,4 +135,5 @@ def _site_file(folder: Path, plain: dict[str, Any]) -> SiteFile:
         policy=plain.get("policy", {}),
         data_age_months=plain.get("data_age_months"),
         cache_gb=plain.get("cache_gb"),
+        keep_runs=plain.get("keep_runs", KEEP_RUNS),
     )

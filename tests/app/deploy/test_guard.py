@@ -152,6 +152,13 @@ def test_those_that_it_has_are_answered_as_often_as_they_are_asked(hospital, bun
         assert not respond(hospital, bundle, App(), ROUNDS, kind, round=round).refused
 
 
+def test_a_run_whose_memory_was_removed_is_refused_by_that_name(hospital, bundle):
+    (hospital.site().state_dir / "removed-runs").write_text("r0\n")
+    assert refusal(respond(hospital, bundle, App(), run="r0")) == "run-forgotten"
+    assert not respond(hospital, bundle, App(), run="r1").refused
+    assert (hospital.site().state_dir / "runs" / "r1").is_dir()
+
+
 def test_a_run_may_be_called_as_a_folder_may(hospital, bundle):
     assert not respond(hospital, bundle, App(), run="my run (2) ε=8-1a2b", leg="A-fold0").refused
 
