@@ -1,10 +1,11 @@
 """What a hospital accepts, as its own site.yaml says; the coordinator's configuration is held against it.
 
 policy:
-  epsilon_cap: 8.0                # ε of all runs together; the ledger holds it (app.site.budget)
+  epsilon_cap: 8.0                # ε of all private runs together; the ledger holds it (app.site.budget)
+  delta: 1.0e-5                   # at which ε is read, whatever δ a run has
   min_patients: 20                # training patients below which the hospital takes part in nothing
   accepted:                       # {}: anything, private or not
-    unit: [patient]               # none, patient, sample, site
+    unit: [patient]               # none, patient, sample, site; under a cap sample is taken only where it is listed
     mechanism: [dp-sgd]
     noise_min: 0.8                # noise multiplier
     rate_max: 0.2                 # sampling rate
@@ -23,15 +24,19 @@ from app.privacy.terms import Terms
 from app.site.run_limits import steps_of
 from app.site.shield import Declined
 from data.samples import ScanRef
+from strategies.privacy.accountant import epsilon
 
-LIMITS: Mapping[str, tuple[str, Callable[[Terms], float], bool]] = {
-    "noise_min": ("noise multiplier", lambda terms: terms.noise, False),
-    "rate_max": ("sampling rate", lambda terms: terms.part.sample_rate, True),
-    "steps_max": ("number of steps", lambda terms: steps_of(terms.plan), True),
-    "clip_max": ("clipping bound", lambda terms: terms.part.clip, True),
-    "epsilon_max": ("ε", lambda terms: terms.promised, True),
+DELTA = 1e-5
+"""A hospital's δ where its own file names none: never the run's, which could choose how limits are read."""
+
+LIMITS: Mapping[str, tuple[str, Callable[[Terms, float], float], bool]] = {
+    "noise_min": ("noise multiplier", lambda terms, _: terms.noise, False),
+    "rate_max": ("sampling rate", lambda terms, _: terms.part.sample_rate, True),
+    "steps_max": ("number of steps", lambda terms, _: steps_of(terms.plan), True),
+    "clip_max": ("clipping bound", lambda terms, _: terms.part.clip, True),
+    "epsilon_max": ("ε", lambda terms, delta: epsilon(terms.plan, delta), True),
 }
-"""Limit → what it limits, how to read it from the terms, whether it is an upper one."""
+"""Limit → what it limits, how to read it from the terms and the hospital's δ, whether it is an upper one."""
 
 CHOICES = ("unit", "mechanism")
 FIELDS = (*CHOICES, *LIMITS)
@@ -42,7 +47,7 @@ def check_accepted(policy: Mapping[str, Any], unit: str, terms: Terms | None) ->
 
     `unit` is the strategy's; `terms` are of private training and None where there is none.
     """
-    for name, why in _broken(policy.get("accepted") or {}, unit, terms):
+    for name, why in _broken(policy, unit, terms):
         raise Declined(f"policy-{name.replace('_', '-')}", why)
 
 
@@ -75,20 +80,29 @@ def unowned(terms: Terms | None, scans: Iterable[ScanRef]) -> str:
     )
 
 
-def _broken(accepted: Mapping[str, Any], unit: str, terms: Terms | None) -> Iterator[tuple[str, str]]:
+def own_delta(policy: Mapping[str, Any]) -> float:
+    """The δ at which the hospital reads its limits."""
+    return float(policy.get("delta", DELTA))
+
+
+def _broken(policy: Mapping[str, Any], unit: str, terms: Terms | None) -> Iterator[tuple[str, str]]:
+    accepted = policy.get("accepted") or {}
+    if unit == "sample" and "epsilon_cap" in policy and "unit" not in accepted:
+        yield "unit", "the run promises ε to crops, and this hospital's cap is for patients; list the unit in accepted"
     mechanism = "none" if terms is None else terms.part.mechanism
     for name, got in (("unit", unit), ("mechanism", mechanism)):
         if name in accepted and got not in _listed(accepted[name]):
             yield name, f"the run's privacy {name} is {got!r}; this hospital accepts {accepted[name]}"
     for name, (what, read, is_upper) in LIMITS.items():
-        if name in accepted and not _keeps(accepted[name], terms, read, is_upper=is_upper):
-            got = "none" if terms is None else f"{read(terms):g}"
-            yield name, f"the run's {what} is {got}; this hospital's limit {name} is {accepted[name]}"
+        value = None if terms is None or name not in accepted else read(terms, own_delta(policy))
+        if name in accepted and not _keeps(accepted[name], value, is_upper=is_upper):
+            said = "none" if value is None else f"{value:g}"
+            yield name, f"the run's {what} is {said}; this hospital's limit {name} is {accepted[name]}"
 
 
-def _keeps(limit: float, terms: Terms | None, read: Callable[[Terms], float], *, is_upper: bool) -> bool:
+def _keeps(limit: float, got: float | None, *, is_upper: bool) -> bool:
     """A run without private training keeps no limit."""
-    return terms is not None and (read(terms) <= limit if is_upper else read(terms) >= limit)
+    return got is not None and (got <= limit if is_upper else got >= limit)
 
 
 def _listed(value: Any) -> list[Any]:

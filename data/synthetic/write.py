@@ -28,7 +28,13 @@ from data.synthetic.pool import Map, pool
 from data.synthetic.scanners import SCANNERS
 from data.synthetic.seeds import derive
 
-POLICY: Mapping[str, Any] = {"epsilon_cap": 8.0, "delta": 1e-5, "min_patients": 5, "accepted": {}, "approved_code": []}
+POLICY: Mapping[str, Any] = {
+    "epsilon_cap": 8.0,
+    "delta": 1e-5,
+    "min_patients": 5,
+    "accepted": {"unit": ["none", "patient", "sample", "site"]},  # phantoms: everything may be tried on them
+    "approved_code": [],
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 

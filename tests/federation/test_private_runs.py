@@ -215,6 +215,10 @@ def test_such_a_hospital_takes_part_on_its_own_word_or_with_crops_as_units(namel
     file = nameless / "GE" / "site.yaml"
     if way == "its word":
         file.write_text(file.read_text().replace("path: cubes.npz", "path: cubes.npz\n  one_scan_a_patient: true"))
+    else:
+        for name in NAMES:
+            site = nameless / name / "site.yaml"
+            site.write_text(site.read_text().replace("policy:", "policy:\n  accepted: {unit: [sample]}"))
     unit = [] if way == "its word" else ["strategy/privacy=sample", "strategy.privacy.sample_rate=0.5"]
     _, summary = private("run", "rounds=1", *unit, folder=nameless)
     assert all(row["refused"] == [] for row in summary["hospitals"].values())

@@ -55,7 +55,7 @@ def test_a_hospital_stands_as_in_reality(cohort):
         "epsilon_cap": 8.0,
         "delta": 1e-5,
         "min_patients": 5,
-        "accepted": {},
+        "accepted": {"unit": ["none", "patient", "sample", "site"]},
         "approved_code": [],
     }
     assert (cohort / "north" / north["state_dir"]).is_dir()
