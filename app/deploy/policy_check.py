@@ -23,6 +23,7 @@ from app.privacy.policy import check_accepted
 from app.privacy.terms import terms_of
 from app.site.place import composed
 from app.site.shield import Declined
+from strategies.errors import StrategyError
 from strategies.types import Plan
 
 CHANGEABLE = (
@@ -68,7 +69,7 @@ def check_run(policy: Mapping[str, Any], run_config: Mapping[str, Any], only: Se
         config = composed(line)
         _check_resolved(config)
         check_accepted(policy, _unit(config), terms_of(config))
-    except ConfigError as error:
+    except (ConfigError, StrategyError) as error:
         raise Declined("configuration", str(error)) from error
     _check_hash(config, (*policy.get("configurations", ()), *only))
     return config

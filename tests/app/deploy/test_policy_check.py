@@ -145,3 +145,10 @@ def test_a_configuration_is_recognised_by_its_hash_where_only_some_are_accepted(
 
 def test_what_cannot_be_composed_is_refused_with_a_code_and_its_words_stay_here():
     assert refusal(["rounds=ten"]) == "configuration"
+
+
+@pytest.mark.parametrize(
+    "overrides", ["strategy=fedprox strategy.local.mu=-1", "strategy=scaffold strategy/aggregate=median"]
+)
+def test_a_strategy_that_cannot_be_built_is_declined_as_a_configuration(overrides):
+    assert refusal(overrides) == "configuration"
