@@ -17,6 +17,9 @@ FACTOR = -10.0
 TOLERANCE = 0.03
 """AUC below the clean run."""
 
+PULLED = 0.045
+"""The same for the geometric median of the seven that the gate leaves: it loses 0.025. (Without the gate 0.057.)"""
+
 RULES = {
     "mean": ["strategy/aggregate=mean"],
     "median": ["strategy/aggregate=median"],
@@ -96,13 +99,17 @@ def test_robust_rules_withstand_liars_and_the_mean_does_not(auc):
 
 
 @pytest.mark.slow
-def test_the_gate_leaves_liars_out_whatever_the_rule(auc):
+def test_the_gate_leaves_liars_out_unless_the_rule_needs_more_updates_than_the_others_are(auc):
     clean, _ = auc()
     assert 0.8 < clean < 0.95
     with_gate = {name: auc(*rule, liars=LIARS) for name, rule in RULES.items()}
     show("gate on", clean, {name: value for name, (value, _) in with_gate.items()})
     compared = ("mean", *FIRM)
     assert {name: with_gate[name][0] for name in compared if with_gate[name][0] < clean - TOLERANCE} == {}
-    assert with_gate["geometric_median"][0] > 0.7
-    refused = {(one["hospital"], one["code"]) for one in with_gate["mean"][1][0]["refused"]}
-    assert refused == {(liar, "norm-outlier") for liar in LIARS}
+    assert with_gate["geometric_median"][0] > clean - PULLED
+    refused = {
+        name: {(one["hospital"], one["code"]) for one in lines[0]["refused"]} for name, (_, lines) in with_gate.items()
+    }
+    # Krum of f = 3 works on nine or more: it keeps all ten, and withstands the three itself.
+    assert refused.pop("krum") == set()
+    assert all(left_out == {(liar, "norm-outlier") for liar in LIARS} for left_out in refused.values())
