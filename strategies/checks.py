@@ -14,6 +14,7 @@ from strategies.aggregate.robust import Median, TrimmedMean
 from strategies.errors import Misfit
 from strategies.local.prox import Prox
 from strategies.parts import Parts
+from strategies.privacy.adaptive import SiteAdaptive
 from strategies.sharing import NORM_KINDS, FedBN
 
 PRIVATE_FITS = ("patient", "sample")
@@ -68,6 +69,11 @@ def _too_few_for(rule: type, s: Setting) -> bool:
     return isinstance(aggregate, rule) and s.hospitals is not None and s.hospitals < aggregate.least
 
 
+def _too_few_to_count(s: Setting) -> bool:
+    privacy = s.parts.privacy
+    return isinstance(privacy, SiteAdaptive) and s.hospitals is not None and s.hospitals < privacy.least
+
+
 TABLE: tuple[Row, ...] = (
     Row(
         "masked exchange, robust aggregate",
@@ -98,6 +104,18 @@ TABLE: tuple[Row, ...] = (
         lambda s: s.parts.privacy.unit == "site" and _robust(s),
         "the noise is calibrated for a weighted mean; the sensitivity of a robust aggregate is not bounded by it; "
         "use strategy/aggregate=mean",
+    ),
+    Row(
+        "noise without clipping, lossy wire",
+        lambda s: getattr(s.parts.privacy, "clip", 0.0) is None and not s.parts.wire.is_linear,
+        "an update that is not clipped has no bound that noise could follow, and a sparse one is larger in what it "
+        "keeps; set strategy.privacy.clip, or use strategy/wire=raw",
+    ),
+    Row(
+        "adaptive clipping, too few hospitals",
+        _too_few_to_count,
+        "the noise on the count of updates within the bound is 5 % of the hospitals and has to hide one of them; with "
+        "so few the bound follows the noise; use strategy/privacy=site",
     ),
     Row(
         "private, SCAFFOLD",

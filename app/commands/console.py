@@ -77,6 +77,8 @@ class Console:
         for refusal in line["refused"]:
             where = f"hospital {refusal['hospital']} is not in round {refusal['round']}"
             self.note(f"  {where}: {refusal['code']}{_hint(refusal['code'])}")
+        for text in line["ledgers_back"]:
+            self.note(f"  {text}")
 
     def outcome(self, summary: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
         """The table, and where everything lies."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from app.metrics import classification
+from app.privacy.rollback import rolled_back
 from app.rounds.best import Best
 from app.rounds.checkpoint import save_state
 from app.rounds.folder import RunFolder
@@ -52,6 +53,7 @@ class Progress:
     def __call__(self, state: ServerState, facts: RoundFacts) -> Stop | None:
         """Write down one round. Returns why it was the last; None where the run goes on."""
         line = {"leg": self.leg, **_plain(facts), "validation_auc": _validation_auc(facts)}
+        line["ledgers_back"] = [str(one) for one in rolled_back([*self.lines, line]) if one.round == facts.round]
         self.values.append(line["validation_auc"])
         self.lines.append(line)
         self.folder.append(line)

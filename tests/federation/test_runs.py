@@ -1,5 +1,6 @@
 """Whole runs: what they leave on disk, what they say, and that they say it again."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -11,8 +12,10 @@ from safetensors.numpy import load_file
 from app.commands.errors import RunFailed
 from app.config import CONF, build, compose, from_line
 from app.fingerprint import code_hash
+from app.home import home
 from app.rounds.checkpoint import load_state
 from app.site.directory import open_site
+from app.site.memory import Memory
 from app.site.site import divide
 from app.training.fit import fit
 from models.parameters import get_tensors, set_tensors
@@ -169,9 +172,14 @@ def test_norms_stay_home_under_fedbn(run):
     assert up(folder) < up(whole)
 
 
-def test_ditto_gives_each_hospital_a_model_of_its_own(run):
-    _, summary = run("strategy=ditto")
+def test_ditto_gives_each_hospital_a_model_of_its_own_that_moves_from_round_to_round(run):
+    folder, summary = run("strategy=ditto")
     assert all(row["own_model"]["auc"] is not None for row in summary["hospitals"].values())
+    everywhere = load_file(folder.path / "model.safetensors")["conv1.weight"]
+    states = [*home().glob(f"sites/**/runs/{folder.run_name()}/all/*")]
+    own = [Memory(state).before(round)["own"]["conv1.weight"] for state in states for round in (2, 3)]
+    assert len(own) == 2 * 3
+    assert all(not np.array_equal(a, b) for a, b in itertools.combinations([everywhere, *own], 2))
 
 
 def test_resume_ends_where_the_undisturbed_run_ends(run, tmp_path):

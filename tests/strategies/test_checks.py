@@ -12,10 +12,13 @@ from strategies.errors import Misfit, PartError
 from strategies.exchange.plain import Plain as PlainExchange
 from strategies.local.prox import Prox
 from strategies.local.scaffold import Scaffold
+from strategies.privacy.adaptive import SiteAdaptive
+from strategies.privacy.naive import NaiveMeanNoise
 from strategies.privacy.none import NoPrivacy
 from strategies.sharing import FedBN, Partial
 from strategies.weighting import Product, Quality, Size
 from strategies.wire.int8 import Int8
+from strategies.wire.topk import TopK
 from tests.strategies.fakes import FakeGrid, course, federated, vector
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -46,6 +49,8 @@ MISFITS = {
     "masked exchange, server-side clipping": ({"exchange": Masked(), "privacy": SITE}, {}),
     "masked exchange, SCAFFOLD": ({"exchange": Masked(), "local": Scaffold()}, {}),
     "site privacy, robust aggregate": ({"privacy": SITE, "aggregate": Median()}, {}),
+    "noise without clipping, lossy wire": ({"privacy": NaiveMeanNoise(3.2, None), "wire": TopK(0.1)}, {}),
+    "adaptive clipping, too few hospitals": ({"privacy": SiteAdaptive(4.25, 1.0, 50)}, {"hospitals": 3}),
     "private, SCAFFOLD": ({"privacy": Private(), "local": Scaffold()}, {}),
     "private, quality weights": ({"privacy": Private(), "weighting": Product([Size(), Quality()])}, {}),
     "private, adaptive μ": ({"privacy": Private(), "local": Prox(adaptive=True)}, {}),
