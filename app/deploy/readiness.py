@@ -84,6 +84,15 @@ class _Check:
             remedy = FINE if level is Level.NOTE else f"free some space under {there}"
             yield Finding(level, "disk", f"{free:.1f} GB free for {what}", remedy)
 
+    def policy(self) -> Iterator[Finding]:
+        """What may be asked of the patients: the cap alone lets runs in that add no noise, and counts none of them."""
+        units = (self.site.policy.get("accepted") or {}).get("unit")
+        if units is None or "none" in units:
+            what = "runs without privacy are accepted too, and no cap counts those"
+            yield Finding(Level.NOTE, "policy", what, "policy.accepted: {unit: [patient]} takes private runs alone")
+        else:
+            yield Finding(Level.NOTE, "policy", f"accepted units: {units}", FINE)
+
     def ledger(self) -> Iterator[Finding]:
         budget = Budget(self.site.state_dir, self.site.ledger_key, self.site.name)
         try:
@@ -139,7 +148,15 @@ def look(hospital: Hospital, *, data: bool = True, pixels: bool = False) -> list
     except ConfigError as error:
         return [Finding(Level.REFUSED, "site-file", str(error), "correct that line")]
     check = _Check(hospital, site, pixels)
-    looks: list[Look] = [check.release, check.key, check.device, check.disk, check.ledger, check.coordinator]
+    looks: list[Look] = [
+        check.release,
+        check.key,
+        check.policy,
+        check.device,
+        check.disk,
+        check.ledger,
+        check.coordinator,
+    ]
     return [finding for one in (*looks, *([check.data] if data else [])) for finding in _safely(one)]
 
 
