@@ -68,11 +68,12 @@ def dying_with_parent() -> Callable[[], None]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Finish what is inside, however often Ctrl-C is pressed meanwhile."""
+    """Finish what is inside, however often Ctrl-C is pressed meanwhile, or if the terminal is closed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ending}
     try:
         yield
     finally:
@@ -81,10 +82,14 @@ def uninterrupted() -> Iterator[None]:
 
 
 def ending_like_an_interrupt() -> None:
-    """Make SIGTERM and SIGHUP end this process as Ctrl-C does, so that it, too, stops what it started."""
+    """Make SIGTERM and SIGHUP end this process as Ctrl-C does, so that it, too, stops what it started.
+
+    Under `nohup` SIGHUP stays ignored.
+    """
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _interrupt)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _interrupt)
 
 
 def end_with_parent() -> None:

@@ -81,7 +81,7 @@ def check_plan(plan: Plan, kind: str, config: Config) -> None:
     `kind` is the message's: the final scoring is of the last round's model, data are asked after before the first.
     """
     values: dict[str, Any] = vars(plan)
-    for name in ("round", "rounds", "seed", "fold"):
+    for name in ("round", "rounds", "seed", "fold", "taken"):
         if type(values[name]) is not int:
             raise Declined("policy-plan", f"a plan whose {name} is no whole number: {values[name]!r:.400}")
     for name in ("run", *(("leg",) if values["leg"] else ())):
