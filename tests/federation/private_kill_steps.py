@@ -28,9 +28,6 @@ from strategies.privacy.accountant import epsilon
 from strategies.privacy.generator import Generator
 from tests.federation.kill_steps import Killer, forked, start
 
-FIRST = 5
-"""The step to begin with: from here every eighth meets every kind of step."""
-
 BLOCK = 64
 """Blocks of noise this long do not repeat by chance."""
 
@@ -108,7 +105,7 @@ def ledgers(path: Path) -> dict[str, Any]:
 def main(folder: Path, stride: int, overrides: list[str]) -> None:
     start(folder / "whole", [*overrides, "federation.name=whole"])  # in this process: every fork has what it imports
     print(json.dumps({"whole": ledgers(folder / "whole")}), flush=True)
-    for number in itertools.count(FIRST, stride):
+    for number in itertools.count(1, stride):
         path, note, diary = (
             folder / f"killed{number:03d}",
             folder / f"{number:03d}.txt",

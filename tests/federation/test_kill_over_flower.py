@@ -15,10 +15,10 @@ from app.commands import console, launch
 from app.rounds.folder import opened
 from tests.federation.conftest import SMALL
 
-STATE_EVERYWHERE = ["strategy=scaffold", "strategy/server_opt=momentum"]
+STATE_EVERYWHERE = ["strategy=scaffold", "strategy.local.lr=0.005", "strategy/server_opt=momentum"]
 """Scaffold's plain SGD, too: AdamW divides by gradients near zero, and makes 1e-2 of a sum in another order."""
 
-ROUNDS = 20
+ROUNDS = 14
 
 DEATHS = {
     "ray::ClientAppActor": "a process of Flower's simulation died",

@@ -6,6 +6,7 @@ from app.config import ConfigError, build, compose
 from app.fingerprint import binding, config_hash
 from app.rounds.engine import Engine
 from strategies.course import Course
+from strategies.errors import StrategyError
 from strategies.gate import Gate
 from strategies.types import Plan, ServerState
 
@@ -27,7 +28,7 @@ def test_every_setting_reaches_the_course():
 @pytest.mark.parametrize("setting", ["engine.strikes=0", "engine.bench=-1", "engine.max_staleness=-1",
                                      "engine.norm_ratio=0.5"])  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(setting):
-    with pytest.raises(ConfigError, match=setting.partition("=")[0].partition(".")[2]):
+    with pytest.raises((ConfigError, StrategyError), match=setting.partition("=")[0].partition(".")[2]):
         build(compose([setting])["engine"])
 
 
