@@ -10,7 +10,6 @@ importing torch takes longer than the run. Prints one JSON line per kill: what w
 from the undisturbed run after the resume (nothing, if all is well).
 """
 
-import itertools
 import json
 import os
 import signal
@@ -32,7 +31,7 @@ VARY = {"seconds", "memory_mb", "run"}
 
 
 class Killer:
-    """Counts steps on disk and kills this process before step `at`."""
+    """Counts steps on disk and kills this process before step `at`; at 0 it only writes down what they were."""
 
     def __init__(self, at: int, note: Path) -> None:
         self.at, self.note, self.count = at, note, 0
@@ -43,6 +42,9 @@ class Killer:
 
         def counted(*args: object, **kwargs: object) -> object:
             self.count += 1
+            if not self.at:
+                with self.note.open("a") as file:
+                    file.write(f"{name}\n")
             if self.count == self.at:
                 self.note.write_text(f"{name} {' '.join(str(arg) for arg in args if isinstance(arg, Path))}")
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -84,6 +86,12 @@ def start(path: Path, overrides: list[str], killer: Killer | None = None) -> Non
         killer.arm()
     job = launch.fresh_or_stopped(path, overrides)
     launch.start(job, engine="inprocess", superlink=None, screen=console.Console())
+
+
+def chosen(note: Path, stride: int) -> list[int]:
+    """Of the steps that a Killer wrote down: every so many, and the first of each kind."""
+    names = note.read_text().split()
+    return sorted({*range(1, len(names) + 1, stride), *(names.index(name) + 1 for name in names)})
 
 
 def differences(path: Path, other: Path) -> list[str]:
@@ -136,11 +144,12 @@ def main(folder: Path, stride: int, overrides: list[str]) -> None:
     start(whole, overrides)  # in this process: what it imports and opens, every fork has
     if not memories(whole):
         raise RuntimeError("no hospital remembers anything; the test would prove little")
-    for number in itertools.count(1, stride):
+    forked(lambda: start(folder / "counted", overrides, Killer(0, folder / "steps.txt")))
+    for number in chosen(folder / "steps.txt", stride):
         path, note = folder / f"killed-{number:03d}", folder / f"{number:03d}.txt"
         killer = Killer(number, note)
         if forked(lambda path=path, killer=killer: start(path, overrides, killer)):
-            break
+            raise RuntimeError(f"a run had fewer than {number} steps")
         forked(lambda path=path: start(path, overrides))
         print(json.dumps({"before": note.read_text(), "differs": differences(path, whole)}), flush=True)
 

@@ -11,7 +11,6 @@ kill and at the end.
 """
 
 import hashlib
-import itertools
 import json
 import os
 import sys
@@ -26,7 +25,7 @@ from app.site import work
 from app.site.directory import open_site
 from strategies.privacy.accountant import epsilon
 from strategies.privacy.generator import Generator
-from tests.federation.kill_steps import Killer, forked, start
+from tests.federation.kill_steps import Killer, chosen, forked, start
 
 BLOCK = 64
 """Blocks of noise this long do not repeat by chance."""
@@ -105,7 +104,9 @@ def ledgers(path: Path) -> dict[str, Any]:
 def main(folder: Path, stride: int, overrides: list[str]) -> None:
     start(folder / "whole", [*overrides, "federation.name=whole"])  # in this process: every fork has what it imports
     print(json.dumps({"whole": ledgers(folder / "whole")}), flush=True)
-    for number in itertools.count(1, stride):
+    counted = Diary(folder / "counted.log"), PrivateKiller(0, folder / "steps.txt")
+    forked(lambda: attempt(folder / "counted", overrides, *counted))
+    for number in chosen(folder / "steps.txt", stride):
         path, note, diary = (
             folder / f"killed{number:03d}",
             folder / f"{number:03d}.txt",
@@ -113,7 +114,7 @@ def main(folder: Path, stride: int, overrides: list[str]) -> None:
         )
         killer = PrivateKiller(number, note)
         if forked(lambda path=path, diary=diary, killer=killer: attempt(path, overrides, diary, killer)):
-            break
+            raise RuntimeError(f"a run had fewer than {number} steps")
         killed = {"did": diary.lines(), "ledgers": ledgers(path)}
         forked(lambda path=path, diary=diary: attempt(path, overrides, diary))
         resumed = {"did": diary.lines()[len(killed["did"]) :], "ledgers": ledgers(path)}

@@ -16,7 +16,7 @@ STATE_EVERYWHERE = [
 """Moments, a control variate and a draw of hospitals at the server; control variates and what the codec lost there."""
 
 STRIDE = int(os.environ.get("FEDVOX_KILL_STRIDE", "3"))
-"""A write takes five steps (open, sync, rename, remove, sync), so every kind of step is met in some write. 1: all."""
+"""Beside these, the first step of each kind. 1: all of them."""
 
 
 @pytest.mark.slow
