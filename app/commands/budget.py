@@ -104,9 +104,9 @@ def _remembered(folder: Path, hospital: str) -> list["Anchor"]:
 
 def _facts(file: "SiteFile", ledger: "Ledger | None") -> dict[str, Any]:
     from app.config import compose
+    from app.site.site_file import lifetime_limits
 
-    limits = {**compose()["budget"], **file.policy}
-    cap, delta = float(limits["epsilon_cap"]), float(limits["delta"])
+    cap, delta = lifetime_limits(file.policy, compose()["budget"])
     frame = {"hospital": file.name, "ledger": str(file.state_dir / "ledger.jsonl"), "cap": cap, "delta": delta}
     if ledger is None:
         return {**frame, "spent": 0.0, "spent_if_planned": 0.0, "left": cap, "runs": []}

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from app.config import Config, ConfigError, build
 from app.metrics.baselines import check_baseline
 from app.privacy.refusals import check_private
-from app.privacy.terms import terms_of
 from app.privacy.trainable import check_trainable
 from app.rounds.legs import legs
 from app.rounds.pretrained import initial_model
@@ -38,8 +37,7 @@ def try_out(config: Config) -> Loaded | None:
     kinds = tensor_kinds(model)
     _check_best(config, strategy, kinds)
     checks.check(strategy, kinds=kinds, hospitals=min(len(leg.train) for leg in legs(config)))
-    if terms_of(config) is not None:
-        check_trainable(config)
+    check_trainable(config)
     return loaded
 
 

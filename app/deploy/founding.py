@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from app.deploy.errors import DeployError
-from app.site.site_file import read_site_file
+from app.site.site_file import DELTA, read_site_file
 
 SOURCES = {"dicom": "data.sources.DicomFolder", "luna16": "data.sources.Luna16", "cubes": "data.sources.Cubes"}
 
-DELTA, MIN_PATIENTS, EPSILON_CAP, DEVICE = 1e-5, 5, 8.0, "auto"
+MIN_PATIENTS, EPSILON_CAP, DEVICE = 5, 8.0, "auto"
 """What a new file says until somebody at the hospital says otherwise."""
 
 

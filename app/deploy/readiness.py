@@ -17,6 +17,7 @@ from app.deploy.keys import is_private, read_key
 from app.deploy.voices import heard
 from app.fingerprint import code_hash
 from app.site.budget import Budget, BudgetError
+from app.site.site_file import lifetime_limits
 from data.check.finding import Finding, Level, of_error
 from data.errors import DataError
 
@@ -105,9 +106,8 @@ class _Check:
         if ledger is None:
             yield Finding(Level.NOTE, "ledger", "nothing was ever spent", FINE)
         elif not faults:
-            limits = {**compose()["budget"], **self.site.policy}
-            spent, cap = ledger.spent(float(limits["delta"])), float(limits["epsilon_cap"])
-            yield Finding(Level.NOTE, "ledger", f"intact; ε {spent:.3g} of {cap:.3g} spent", FINE)
+            cap, delta = lifetime_limits(self.site.policy, compose()["budget"])
+            yield Finding(Level.NOTE, "ledger", f"intact; ε {ledger.spent(delta):.3g} of {cap:.3g} spent", FINE)
 
     def coordinator(self) -> Iterator[Finding]:
         kit = self.hospital.kit()

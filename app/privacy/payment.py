@@ -16,12 +16,12 @@ from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
 from app.config import Config
-from app.privacy.policy import own_delta
 from app.privacy.terms import Terms
 from app.site.budget import NO_LIMITS, Budget, BudgetError, Reservation
 from app.site.run_limits import RunLimits
 from app.site.shield import Declined
 from app.site.site import Site
+from app.site.site_file import lifetime_limits
 from strategies import records
 from strategies.privacy.accountant import epsilon
 from strategies.privacy.events import Event
@@ -60,10 +60,9 @@ class Account:
     @classmethod
     def of(cls, site: Site, config: Config) -> "Account":
         """The hospital's own limits; the run's where its file says nothing."""
-        own = {"delta": own_delta(site.policy), **site.policy} if site.policy else {}
-        limits = {**config["budget"], **own}
+        cap, delta = lifetime_limits(site.policy, config["budget"])
         budget = Budget(site.state_dir, site.ledger_key, site.name, keep_runs=site.keep_runs)
-        return cls(budget, float(limits["epsilon_cap"]), float(limits["delta"]), RunLimits.of(site.policy))
+        return cls(budget, cap, delta, RunLimits.of(site.policy))
 
     def reserve(self, request: Request, events: Sequence[Event], terms: Terms) -> Reservation:
         """Reserve, with the whole run as the plan and the policy's limits of one run. Raises BudgetError."""

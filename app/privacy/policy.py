@@ -23,11 +23,9 @@ from typing import Any
 from app.privacy.terms import Terms
 from app.site.run_limits import steps_of
 from app.site.shield import Declined
+from app.site.site_file import own_delta
 from data.samples import ScanRef
 from strategies.privacy.accountant import epsilon
-
-DELTA = 1e-5
-"""A hospital's δ where its own file names none: never the run's, which could choose how limits are read."""
 
 LIMITS: Mapping[str, tuple[str, Callable[[Terms, float], float], bool]] = {
     "noise_min": ("noise multiplier", lambda terms, _: terms.noise, False),
@@ -78,11 +76,6 @@ def unowned(terms: Terms | None, scans: Iterable[ScanRef]) -> str:
         "them (LUNA16: patients.csv; cubes: the key patient), say source.one_scan_a_patient=true if that is so, or "
         "take strategy/privacy=sample, which promises less"
     )
-
-
-def own_delta(policy: Mapping[str, Any]) -> float:
-    """The δ at which the hospital reads its limits."""
-    return float(policy.get("delta", DELTA))
 
 
 def _broken(policy: Mapping[str, Any], unit: str, terms: Terms | None) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ import json
 from functools import lru_cache
 
 from app.config import Config, ConfigError, build
+from app.privacy.terms import terms_of
 from models.norm import tensor_kinds
 from models.private.errors import ModelError
 from strategies import checks
@@ -16,7 +17,12 @@ NEEDED = ("strategy", "model", "preprocess")
 
 
 def check_trainable(config: Config) -> None:
-    """Raise ConfigError where this model and these parts cannot be trained privately. Once a process and settings."""
+    """Raise ConfigError where these parts and this model cannot be trained privately and are to be.
+
+    Tried once a process and settings.
+    """
+    if terms_of(config) is None:
+        return
     _check(json.dumps({key: config[key] for key in NEEDED}, sort_keys=True))
 
 

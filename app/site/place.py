@@ -105,9 +105,7 @@ class Opening:
 
         Raises ConfigError, DataError.
         """
-        opened = _open(self.overrides, self.hospital, self.fold, self.seed, self.site_file)
-        if opened.terms is not None:
-            check_trainable(opened.config)
+        check_trainable(_open(self.overrides, self.hospital, self.fold, self.seed, self.site_file).config)
 
 
 def forget() -> None:
@@ -156,8 +154,7 @@ def check_policies(place: Place) -> None:
             keep one patient's data to one clipped gradient.
     """
     check_private(place.config)
-    if place.terms is not None:
-        check_trainable(place.config)
+    check_trainable(place.config)
     check_owned(place.terms, place.parts.train.refs)
     for site in place.sites:
         check_accepted(site.policy, place.strategy.privacy.unit, place.terms)

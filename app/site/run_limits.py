@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.site.ledger_file import BudgetError
+from app.site.site_file import DELTA, own_delta
 from strategies.privacy.accountant import epsilon
 from strategies.privacy.events import DpSgd, Event
 
@@ -22,14 +23,14 @@ class RunLimits:
 
     epsilon: float | None = None
     steps: float | None = None
-    delta: float = 1e-5
+    delta: float = DELTA
     """The hospital's own, whatever δ the run has: it would choose how its ε is read."""
 
     @classmethod
     def of(cls, policy: Mapping[str, Any]) -> "RunLimits":
         """Those of a site.yaml's `policy`."""
         accepted = policy.get("accepted") or {}
-        return cls(accepted.get("epsilon_max"), accepted.get("steps_max"), float(policy.get("delta", cls.delta)))
+        return cls(accepted.get("epsilon_max"), accepted.get("steps_max"), own_delta(policy))
 
     def check(self, run: str, events: Sequence[Event]) -> None:
         """Whether the run may cost all these events. Raises BudgetError: policy-steps-max, policy-epsilon-max."""

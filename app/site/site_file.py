@@ -35,6 +35,9 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "data_age_months": (int, float),
     "ledger_key": str,
 }
+DELTA = 1e-5
+"""A hospital's δ where its own file names none: never the run's, which could choose how limits are read."""
+
 KEEP_RUNS = 3
 """The run that goes on, and two that a coordinator may come back to; of 33 M parameters each keeps up to 800 MB."""
 
@@ -72,6 +75,17 @@ class SiteFile:
     data_age_months: float | None = None
     cache_gb: float | None = None
     keep_runs: int = KEEP_RUNS
+
+
+def own_delta(policy: Mapping[str, Any]) -> float:
+    """The δ at which a hospital reads its limits."""
+    return float(policy.get("delta", DELTA))
+
+
+def lifetime_limits(policy: Mapping[str, Any], budget: Mapping[str, Any]) -> tuple[float, float]:
+    """Cap of all runs together, and its δ: the hospital's own, or a configuration's `budget` without a policy."""
+    limits = {**budget, **({"delta": own_delta(policy), **policy} if policy else {})}
+    return float(limits["epsilon_cap"]), float(limits["delta"])
 
 
 def read_site_file(path: Path) -> SiteFile:
