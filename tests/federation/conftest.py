@@ -1,10 +1,14 @@
 """Runs of the real two apps over LocalGrid, on cubes small enough for seconds."""
 
+import contextlib
+import json
+
 import numpy as np
 import pytest
 import yaml
 
 from app.commands import console, launch
+from app.commands.errors import RunFailed
 
 SMALL = [
     "federation=vendors", "source=cubes", "partition=by_scanner", "preprocess=cube28", "preprocess.size=16",
@@ -54,6 +58,22 @@ def hospitals(cubes, tmp_path):
         return folder
 
     return make
+
+
+@pytest.fixture
+def private(hospitals, tmp_path):
+    """private(name, *overrides, folder=…) → (run folder, summary)."""
+
+    def do(name, *more, folder=None):
+        folder = folder or hospitals()
+        plain = [text for text in SMALL if not text.startswith(("federation=", "source", "partition="))]
+        overrides = ["federation=sites", f"federation.sites={folder}", *plain, *PRIVATE, *more]
+        job = launch.fresh(tmp_path / name, overrides)
+        with contextlib.suppress(RunFailed):
+            launch.start(job, engine="inprocess", superlink=None, screen=console.Console())
+        return job.folder, json.loads(job.folder.summary.read_text())
+
+    return do
 
 
 @pytest.fixture(scope="module")
